@@ -1,0 +1,1 @@
+"""Plan, examine, calibrate, decide: the one place where evidence becomes a verdict."""

@@ -1,0 +1,1 @@
+"""Values and records, errors, registry, randomness. No torch."""

@@ -1,0 +1,250 @@
+"""Records: what crosses a process. Versioned, complete, and readable without torch.
+
+The JSON schema of these models is kept in ``docs/formats/`` and checked by a test.
+"""
+
+import datetime as dt
+import json
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+
+from gifthorse.core.errors import RecordError
+from gifthorse.core.exhibits import Exhibit
+from gifthorse.core.types import Unit, Verdict
+
+SCHEMA_VERSION = 1
+
+
+def versions() -> dict[str, str]:
+    """Versions of what can change a result."""
+    found = {"python": platform.python_version()}
+    for package in ("gifthorse", "torch", "transformers", "numpy", "scikit-learn", "scipy"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _now() -> str:
+    return dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class SpecRecord(_Frozen):
+    """A plugin with all its options, defaults included."""
+
+    name: str
+    params: dict[str, bool | int | float | str | None]
+
+
+class CostRecord(_Frozen):
+    """Seconds of wall clock, images forward and backward, peak memory of the process in MiB."""
+
+    seconds: float
+    forward_passes: int
+    backward_passes: int
+    peak_memory_mib: float
+
+
+class ThresholdRecord(_Frozen):
+    """Where a statistic stops being normal, how often a clean subject exceeds it, and why."""
+
+    value: float
+    false_alarm_rate: float
+    origin: str
+
+
+class EvidenceRecord(_Frozen):
+    """Scores (one a unit, higher is worse), the statistic that is judged, and exhibits.
+
+    ``unit_names`` has one entry a score for classes; it is empty for samples, which are named by
+    their index in the data set. ``suspects`` are the units that the method points to *if* the
+    statistic exceeds its threshold, worst first.
+    """
+
+    unit: Unit
+    unit_names: tuple[str, ...]
+    scores: tuple[float, ...]
+    statistic: float
+    p_value: float
+    suspects: tuple[int, ...]
+    exhibits: tuple[Exhibit, ...]
+    notes: tuple[str, ...]
+
+
+class FindingRecord(_Frozen):
+    """What one detector's evidence comes to."""
+
+    detector: SpecRecord
+    paper: str
+    verdict: Verdict
+    reason: str
+    evidence: EvidenceRecord | None = None
+    threshold: ThresholdRecord | None = None
+    cost: CostRecord
+
+    @model_validator(mode="after")
+    def _judged_on_something(self) -> "FindingRecord":
+        judged = self.verdict in (Verdict.FLAGGED, Verdict.CLEAR)
+        if judged and (self.evidence is None or self.threshold is None):
+            raise ValueError(f"{self.verdict} needs evidence and a threshold")
+        return self
+
+
+class SubjectRecord(_Frozen):
+    """What was examined. ``digest`` is ``sha256:…`` over its content; facts are for people."""
+
+    kind: Literal["image classifier", "image data"]
+    name: str
+    digest: str
+    class_names: tuple[str, ...]
+    facts: dict[str, str | int | float]
+
+
+class PlanRecord(_Frozen):
+    """What was to be done: detectors in order, seed, and the false-alarm rate of the whole."""
+
+    detectors: tuple[SpecRecord, ...]
+    false_alarm_rate: float
+    seed: int
+
+
+class Rate(_Frozen):
+    """A proportion with its 95 % Wilson interval; ``count`` successes among ``total``."""
+
+    value: float
+    low: float
+    high: float
+    count: int
+    total: int
+
+
+class _Record(_Frozen):
+    schema_version: Literal[1] = 1
+    created: str = Field(default_factory=_now)
+    versions: dict[str, str] = Field(default_factory=versions)
+
+
+class AuditRecord(_Record):
+    """The result of ``gifthorse audit`` (a model) or ``gifthorse scan`` (a data set).
+
+    ``score`` is −log10 of the family-wise p-value: comparable between models of one kind, higher
+    is worse; None when no detector came to a result.
+    """
+
+    kind: Literal["audit", "scan"]
+    verdict: Verdict
+    score: float | None
+    reason: str
+    subject: SubjectRecord
+    trusted: SubjectRecord | None
+    plan: PlanRecord
+    findings: tuple[FindingRecord, ...]
+    notes: tuple[str, ...]
+    cost: CostRecord
+
+
+class RepairRecord(_Record):
+    """The result of ``gifthorse repair``. ``accepted`` is false if it cost too much accuracy."""
+
+    kind: Literal["repair"] = "repair"
+    accepted: bool
+    reason: str
+    repair: SpecRecord
+    paper: str
+    subject: SubjectRecord
+    repaired_digest: str | None
+    accuracy_before: Rate
+    accuracy_after: Rate
+    allowed_drop: float
+    notes: tuple[str, ...]
+    cost: CostRecord
+
+
+class PlantRecord(_Record):
+    """The result of ``gifthorse plant``: what was planted and how well it works.
+
+    Clean accuracy (CA), attack success rate (ASR) and robust accuracy (RA) are measured on test
+    data; samples of the target class are left out of ASR and RA.
+    """
+
+    kind: Literal["plant"] = "plant"
+    attack: SpecRecord
+    paper: str
+    mode: str
+    target: str | None
+    source: str | None
+    subject: SubjectRecord
+    training_samples: int
+    poisoned_samples: int
+    cover_samples: int
+    clean_accuracy: Rate
+    attack_success_rate: Rate
+    robust_accuracy: Rate
+    twin_clean_accuracy: Rate | None
+    exhibits: tuple[Exhibit, ...]
+    notes: tuple[str, ...]
+    cost: CostRecord
+
+
+class StoryRecord(_Record):
+    """Several records told as one story, in order, with a sentence between them."""
+
+    kind: Literal["story"] = "story"
+    title: str
+    summary: str
+    chapters: tuple["Chapter", ...]
+
+
+class Chapter(_Frozen):
+    """One step of a story."""
+
+    title: str
+    text: str
+    record: "AuditRecord | RepairRecord | PlantRecord"
+
+
+Record = Annotated[
+    AuditRecord | RepairRecord | PlantRecord | StoryRecord, Field(discriminator="kind")
+]
+_ADAPTER: TypeAdapter[Any] = TypeAdapter(Record)
+
+
+def read_record(path: Path) -> AuditRecord | RepairRecord | PlantRecord | StoryRecord:
+    """Read a record file.
+
+    Raises:
+        RecordError: Missing, not JSON, or not a record of a known version.
+    """
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise RecordError(f"cannot read the record {path}: {error.strerror}") from error
+    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+        raise RecordError(f"{path} is not a record: it is not JSON ({error})") from error
+    found = data.get("schema_version") if isinstance(data, dict) else None
+    if found != SCHEMA_VERSION:
+        raise RecordError(
+            f"{path} has schema_version {found!r}; this gifthorse reads {SCHEMA_VERSION}"
+        )
+    try:
+        record = _ADAPTER.validate_python(data, strict=False)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise RecordError(f"{path} is not a record: {place}: {first['msg']}") from error
+    assert isinstance(record, AuditRecord | RepairRecord | PlantRecord | StoryRecord)  # noqa: S101
+    return record
+
+
+def record_schema() -> dict[str, Any]:
+    """The JSON schema of every record."""
+    return _ADAPTER.json_schema()

@@ -1,0 +1,115 @@
+"""Finds plugins by entry point, and turns a spec (name, options) into an instance and back."""
+
+import dataclasses
+import difflib
+from collections.abc import Mapping
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
+
+from gifthorse.core.errors import PluginError, SpecError
+
+KINDS = ("attacks", "detectors", "repairs")
+Scalar = bool | int | float | str | None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Spec:
+    """A plugin's name with its options, complete enough to build it again."""
+
+    name: str
+    params: Mapping[str, Scalar]
+
+
+def _found(kind: str) -> dict[str, EntryPoint]:
+    if kind not in KINDS:
+        raise SpecError(f"no kind of plugin is called {kind!r}; known: {', '.join(KINDS)}")
+    found: dict[str, EntryPoint] = {}
+    for point in entry_points(group=f"gifthorse.{kind}"):
+        if point.name in found and found[point.name].value != point.value:
+            raise PluginError(
+                f"two {kind} are called {point.name!r}: {found[point.name].value} and "
+                f"{point.value}; uninstall one of the packages"
+            )
+        found[point.name] = point
+    return found
+
+
+def names(kind: str) -> list[str]:
+    """Names of all installed plugins of a kind (``attacks``, ``detectors`` or ``repairs``)."""
+    return sorted(_found(kind))
+
+
+def plugin_class(kind: str, name: str) -> type[Any]:
+    """The class behind a name.
+
+    Raises:
+        SpecError: No such plugin.
+        PluginError: It is installed but cannot be imported, or is not a frozen dataclass.
+    """
+    found = _found(kind)
+    key = name.replace("-", "_")
+    if key not in found:
+        near = difflib.get_close_matches(key, found, n=1)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        raise SpecError(f"no {kind[:-1]} is called {name!r}; {hint}known: {', '.join(found)}")
+    try:
+        cls = found[key].load()
+    except Exception as error:
+        raise PluginError(f"{kind[:-1]} {key!r} ({found[key].value}) fails: {error!r}") from error
+    if not (isinstance(cls, type) and dataclasses.is_dataclass(cls)):
+        raise PluginError(f"{kind[:-1]} {key!r} ({found[key].value}) is not a dataclass")
+    return cls
+
+
+def build(kind: str, spec: Spec) -> Any:
+    """The plugin that a spec describes.
+
+    Raises:
+        SpecError: Unknown name or option, or a value that the plugin refuses.
+    """
+    cls = plugin_class(kind, spec.name)
+    known = [field.name for field in dataclasses.fields(cls) if field.init]
+    for option in spec.params:
+        if option not in known:
+            near = difflib.get_close_matches(option, known, n=1)
+            hint = f"did you mean {near[0]!r}? " if near else ""
+            raise SpecError(
+                f"{spec.name} has no option {option!r}; {hint}known: {', '.join(known)}"
+            )
+    try:
+        return cls(**spec.params)
+    except (TypeError, ValueError) as error:
+        raise SpecError(f"{spec.name}: {error}") from error
+
+
+def spec_of(kind: str, plugin: Any) -> Spec:
+    """The complete spec of an instance, defaults included; ``build`` turns it back."""
+    for name in names(kind):
+        if plugin_class(kind, name) is type(plugin):
+            fields = (field for field in dataclasses.fields(plugin) if field.init)
+            return Spec(name, {field.name: getattr(plugin, field.name) for field in fields})
+    raise SpecError(f"{type(plugin).__name__} is not installed as one of the {kind}")
+
+
+def parse_spec(text: str) -> Spec:
+    """Read ``name`` or ``name:option=value,option=value`` as given on a command line."""
+    name, _, tail = text.partition(":")
+    params: dict[str, Scalar] = {}
+    for part in filter(None, tail.split(",")):
+        option, equals, value = part.partition("=")
+        if not equals:
+            raise SpecError(f"{text!r}: expected option=value, got {part!r}")
+        params[option.strip().replace("-", "_")] = _scalar(value.strip())
+    return Spec(name.strip(), params)
+
+
+def _scalar(text: str) -> Scalar:
+    words: dict[str, Scalar] = {"true": True, "false": False, "none": None}
+    if text.lower() in words:
+        return words[text.lower()]
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text

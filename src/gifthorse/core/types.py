@@ -1,0 +1,276 @@
+"""The values that every part of gifthorse passes around (numpy at most, never torch)."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gifthorse.core.errors import DataError
+from gifthorse.core.exhibits import Exhibit
+
+FloatArray = NDArray[np.float32]
+ScoreArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+BoolArray = NDArray[np.bool_]
+
+Progress = Callable[[int, int, str], None]
+"""Called as ``progress(done, total, what)`` during long work; must be cheap and never raise."""
+
+
+def silent(done: int, total: int, what: str) -> None:
+    """The progress callback of those who do not watch."""
+
+
+class Need(StrEnum):
+    """What a method must be given, and what a subject can offer."""
+
+    LOGITS = "logits"
+    GRADIENTS = "gradients"
+    WEIGHTS = "weights"
+    TRUSTED = "trusted samples"
+    SUSPECT_DATA = "suspect data"
+    FEATURES = "features of the suspect data"
+
+
+class Unit(StrEnum):
+    """What one score of an evidence is about."""
+
+    MODEL = "model"
+    CLASS = "class"
+    SAMPLE = "sample"
+    CLIENT = "client"
+    FILE = "file"
+
+
+class Verdict(StrEnum):
+    """What a finding, or a whole audit, comes to."""
+
+    FLAGGED = "FLAGGED"
+    CLEAR = "CLEAR"
+    INCONCLUSIVE = "INCONCLUSIVE"
+    NOT_APPLICABLE = "NOT_APPLICABLE"
+    FAILED = "FAILED"
+
+
+@runtime_checkable
+class ImageData(Protocol):
+    """Labelled pictures, read in batches so that a data set need not fit in memory."""
+
+    @property
+    def name(self) -> str:
+        """How the user named it, for records and messages."""
+
+    @property
+    def labels(self) -> IntArray:
+        """Class of every picture, shape (n,), values in [0, len(class_names))."""
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """A name for every class."""
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(channels, height, width) of every picture that ``batch`` returns."""
+
+    def __len__(self) -> int: ...
+
+    def batch(self, indices: IntArray) -> FloatArray:
+        """The pictures at ``indices``: a new array (len(indices), c, h, w), values in [0, 1]."""
+
+
+@runtime_checkable
+class Model(Protocol):
+    """The little that records need to know of a model; methods ask for the full adapter."""
+
+    @property
+    def name(self) -> str:
+        """How the user named it."""
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """A name for every class."""
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """(channels, height, width) that the model takes in pixel space."""
+
+    @property
+    def offers(self) -> frozenset[Need]:
+        """The access that this model grants."""
+
+    def digest(self) -> str:
+        """``sha256:…`` over architecture and weights."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Features:
+    """One forward pass over a data set, shared by every method that looks at activations.
+
+    Attributes:
+        values: Penultimate-layer activations, shape (n, d).
+        predictions: The model's class for every sample, shape (n,).
+        layer: Where the activations were taken.
+    """
+
+    values: FloatArray
+    predictions: IntArray
+    layer: str
+
+    def __post_init__(self) -> None:
+        if self.values.ndim != 2 or self.values.shape[0] != self.predictions.shape[0]:
+            raise DataError(
+                f"features of shape {self.values.shape} with {self.predictions.shape} predictions: "
+                "expected (n, d) and (n,)"
+            )
+        if not np.isfinite(self.values).all():
+            raise DataError(
+                f"the activations at {self.layer} hold NaN or infinite values; "
+                "the model or the data is broken"
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subject:
+    """What an auditor holds. It never contains the truth about a backdoor.
+
+    Attributes:
+        model: The model under suspicion.
+        suspect: Training data under suspicion.
+        trusted: Samples that the user vouches for.
+        features: Activations of ``suspect``, if somebody has already paid for the forward pass.
+    """
+
+    model: Model | None = None
+    suspect: ImageData | None = None
+    trusted: ImageData | None = None
+    features: Features | None = None
+
+    @property
+    def offers(self) -> frozenset[Need]:
+        """What a method can ask of this subject."""
+        offered = set(self.model.offers) if self.model is not None else set()
+        if self.suspect is not None:
+            offered.add(Need.SUSPECT_DATA)
+        if self.trusted is not None:
+            offered.add(Need.TRUSTED)
+        if self.features is not None:
+            offered.add(Need.FEATURES)
+        return frozenset(offered)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cost:
+    """What an examination took.
+
+    Attributes:
+        seconds: Wall-clock time.
+        forward_passes: Images sent through the model.
+        backward_passes: Images that a gradient was taken through.
+        peak_memory_mib: Highest resident memory of the process so far, in MiB.
+    """
+
+    seconds: float = 0.0
+    forward_passes: int = 0
+    backward_passes: int = 0
+    peak_memory_mib: float = 0.0
+
+    def __add__(self, other: "Cost") -> "Cost":
+        return Cost(
+            seconds=self.seconds + other.seconds,
+            forward_passes=self.forward_passes + other.forward_passes,
+            backward_passes=self.backward_passes + other.backward_passes,
+            peak_memory_mib=max(self.peak_memory_mib, other.peak_memory_mib),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """What a detector saw: scores, never a verdict.
+
+    Attributes:
+        unit: What one score is about.
+        scores: One number a unit, shape (n_units,), finite; higher is worse.
+        statistic: The one number that a threshold is compared with; higher is worse.
+        suspects: Indices of the units that the method points to *if* the statistic turns out to
+            exceed its threshold, worst first, shape (k,).
+        exhibits: Pictures and plots that let a person check the evidence.
+        notes: Facts a reader should know ("class 'bag' had 3 samples and was not examined").
+    """
+
+    unit: Unit
+    scores: ScoreArray
+    statistic: float
+    suspects: IntArray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    exhibits: tuple[Exhibit, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.scores.ndim != 1 or not np.isfinite(self.scores).all():
+            raise ValueError("scores must be finite and of shape (n_units,)")
+        if not np.isfinite(self.statistic):
+            raise ValueError("the statistic must be finite")
+        if len(self.suspects) and not (
+            self.suspects.min() >= 0 and self.suspects.max() < len(self.scores)
+        ):
+            raise ValueError("suspects must index into scores")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Threshold:
+    """Where a statistic stops being normal.
+
+    Attributes:
+        value: Statistics above it are flagged.
+        false_alarm_rate: How often a clean subject exceeds it, in (0, 1).
+        origin: Where that rate comes from: an analytic null, or a reference population.
+    """
+
+    value: float
+    false_alarm_rate: float
+    origin: str
+
+
+class Null(Protocol):
+    """How a statistic is distributed over clean subjects."""
+
+    @property
+    def origin(self) -> str:
+        """One sentence for the record: where this null comes from and what it assumes."""
+
+    def p_value(self, statistic: float) -> float:
+        """Probability that a clean subject gives at least this statistic, in (0, 1]."""
+
+    def threshold(self, false_alarm_rate: float) -> Threshold:
+        """The value that a clean subject exceeds with this probability."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroundTruth:
+    """What was planted. Kept beside a specimen, and joined with evidence by the bench alone.
+
+    Attributes:
+        attack: Name of the attack.
+        mode: ``all-to-one``, ``all-to-all`` or ``source-specific``.
+        target: Target class; None for all-to-all.
+        source: Source class of a source-specific attack.
+        poisoned: Which training samples carry the trigger *and* serve the attack, shape (n,).
+        covered: Which carry the trigger with their true label (cover samples), shape (n,).
+    """
+
+    attack: str
+    mode: str
+    target: int | None
+    source: int | None
+    poisoned: BoolArray
+    covered: BoolArray
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Specimen:
+    """A subject together with the truth about it; ``truth`` is None for a clean twin."""
+
+    subject: Subject
+    truth: GroundTruth | None

@@ -1,0 +1,1 @@
+"""Data sets by name or path; splits; the built-in generator."""

@@ -1,0 +1,1 @@
+"""Detectors that examine single inputs at run time."""

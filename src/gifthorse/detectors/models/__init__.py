@@ -1,0 +1,1 @@
+"""Detectors that examine models."""

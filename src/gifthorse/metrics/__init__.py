@@ -1,0 +1,1 @@
+"""Pure functions: rates with intervals, outlier statistics and their nulls."""

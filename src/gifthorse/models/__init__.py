@@ -1,0 +1,1 @@
+"""Adapters and safe loading; feature capture; the training loop."""

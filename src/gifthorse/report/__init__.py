@@ -1,0 +1,1 @@
+"""Records become pages. Pure functions, no torch."""
