@@ -1,1 +1,1 @@
-"""Data sets by name or path; splits; the built-in generator."""
+"""Labelled pictures: in memory, from files, from a hub, and a built-in generator. No torch."""
