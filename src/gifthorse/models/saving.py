@@ -1,0 +1,53 @@
+"""Writes a classifier as a directory that plain ``transformers`` reads back."""
+
+import json
+import tempfile
+from pathlib import Path
+
+from gifthorse.core.errors import ModelError
+from gifthorse.models.classifier import ImageClassifier
+
+
+def save_classifier(classifier: ImageClassifier, directory: Path) -> None:
+    """Write ``config.json``, ``model.safetensors`` and ``preprocessor_config.json``.
+
+    The files appear together: they are written beside the goal and renamed.
+
+    Raises:
+        ModelError: The model is not a transformers model, or the directory already holds files.
+    """
+    from transformers import PreTrainedModel
+
+    if not isinstance(classifier.module, PreTrainedModel):
+        raise ModelError(
+            f"{classifier.name} is a {type(classifier.module).__name__}; only transformers models "
+            "can be written as a model directory"
+        )
+    if directory.exists() and any(directory.iterdir()):
+        raise ModelError(f"{directory} exists and is not empty; choose another place")
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    scratch = Path(tempfile.mkdtemp(prefix=f".{directory.name}-", dir=directory.parent))
+    classifier.module.save_pretrained(scratch)
+    pre, shape = classifier.preprocessing, classifier.input_shape
+    (scratch / "preprocessor_config.json").write_text(
+        json.dumps(
+            {
+                "image_processor_type": "ViTImageProcessor",
+                "do_resize": pre.resize,
+                "size": {"height": shape[1], "width": shape[2]},
+                "do_rescale": True,
+                "rescale_factor": 1 / 255,
+                "do_normalize": True,
+                "image_mean": list(pre.mean),
+                "image_std": list(pre.std),
+            },
+            indent=2,
+        )
+        + "\n",
+        encoding="utf-8",
+    )
+    # mkdtemp makes it private; a model directory is as readable as any other.
+    scratch.chmod(0o755)
+    if directory.exists():
+        directory.rmdir()
+    scratch.replace(directory)

@@ -1,0 +1,129 @@
+"""The one training loop."""
+
+import copy
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from gifthorse.core.errors import DataError, ModelError
+from gifthorse.core.rng import draw_seed
+from gifthorse.core.types import ImageData, Progress, silent
+from gifthorse.models.classifier import ImageClassifier
+from gifthorse.models.passes import to_tensor
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingPlan:
+    """How to train.
+
+    Attributes:
+        epochs: Passes over the data.
+        batch_size: Pictures a step.
+        learning_rate: The highest, reached after a fifth of the steps (one-cycle schedule).
+        momentum: Nesterov momentum of SGD.
+        weight_decay: L2 penalty.
+        shift: Random shift in pixels of every training picture, edges repeated; 0 for none.
+    """
+
+    epochs: int = 8
+    batch_size: int = 128
+    learning_rate: float = 0.1
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    shift: int = 0
+
+    def __post_init__(self) -> None:
+        if self.epochs < 1 or self.batch_size < 2 or self.learning_rate <= 0 or self.shift < 0:
+            raise ValueError(f"a plan needs positive numbers, got {self}")
+
+
+def train(
+    classifier: ImageClassifier,
+    data: ImageData,
+    plan: TrainingPlan,
+    *,
+    rng: np.random.Generator,
+    progress: Progress = silent,
+) -> ImageClassifier:
+    """A trained copy of ``classifier``; the given one is not changed.
+
+    Raises:
+        DataError: The pictures or labels do not fit the model.
+        ModelError: The loss became NaN.
+    """
+    misfit = classifier.accepts(data.image_shape)
+    if misfit:
+        raise DataError(f"cannot train {classifier.name} on {data.name}: {misfit}")
+    if int(data.labels.max()) >= classifier.n_classes:
+        raise DataError(
+            f"{data.name} has label {int(data.labels.max())} and {classifier.name} has only "
+            f"{classifier.n_classes} classes"
+        )
+    module = copy.deepcopy(classifier.module).requires_grad_(True).train()
+    student = classifier.replaced(module)
+    # The copy inside the adapter is frozen; train that one, so that nothing is copied twice.
+    student.module.requires_grad_(True).train()
+    steps = max(1, -(-len(data) // plan.batch_size)) * plan.epochs
+    optimizer = torch.optim.SGD(
+        student.module.parameters(),
+        lr=plan.learning_rate,
+        momentum=plan.momentum,
+        nesterov=True,
+        weight_decay=plan.weight_decay,
+    )
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, max_lr=plan.learning_rate, total_steps=steps + 1, pct_start=0.2
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(draw_seed(rng))
+        done = 0
+        for _ in range(plan.epochs):
+            order = rng.permutation(len(data)).astype(np.int64)
+            for start in range(0, len(order), plan.batch_size):
+                indices = order[start : start + plan.batch_size]
+                if len(indices) > 1:  # batch normalisation cannot train on one picture
+                    _step(student, data, indices, plan, optimizer, rng)
+                schedule.step()
+                done += 1
+                progress(done, steps, "training")
+    student.module.eval().requires_grad_(False)
+    student.meter.forward += plan.epochs * len(data)
+    student.meter.backward += plan.epochs * len(data)
+    return student
+
+
+def _step(
+    student: ImageClassifier,
+    data: ImageData,
+    indices: np.ndarray[tuple[int], np.dtype[np.int64]],
+    plan: TrainingPlan,
+    optimizer: torch.optim.Optimizer,
+    rng: np.random.Generator,
+) -> None:
+    x = to_tensor(student, data.batch(indices))
+    if plan.shift:
+        x = shifted(x, plan.shift, rng)
+    y = torch.from_numpy(data.labels[indices]).to(student.device)
+    out = student.module(student.normalise(x))
+    loss = functional.cross_entropy(getattr(out, "logits", out), y)
+    if not bool(torch.isfinite(loss)):
+        raise ModelError("training diverged: the loss is not finite; lower the learning rate")
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()  # type: ignore[no-untyped-call]
+    optimizer.step()
+
+
+def shifted(x: torch.Tensor, most: int, rng: np.random.Generator) -> torch.Tensor:
+    """Every picture of (n, c, h, w) moved by up to ``most`` pixels, edges repeated."""
+    n, _, height, width = x.shape
+    padded = functional.pad(x, (most,) * 4, mode="replicate")
+    tops = rng.integers(0, 2 * most + 1, n)
+    lefts = rng.integers(0, 2 * most + 1, n)
+    return torch.stack(
+        [
+            padded[i, :, top : top + height, left : left + width]
+            for i, (top, left) in enumerate(zip(tops, lefts, strict=True))
+        ]
+    )
