@@ -41,13 +41,11 @@ def load_classifier(
     directory = _directory(source)
     config = _read_json(directory / "config.json", "describes the model")
     _check_weights(directory)
-    module, num_labels, names = _build(directory, config)
+    module, names = _build(directory, config)
     pre = _preprocessing(directory, module.config, image_size)
-    classifier = ImageClassifier(
+    return ImageClassifier(
         module, class_names=names, preprocessing=pre, name=str(source), device=device
     )
-    _ = num_labels
-    return classifier
 
 
 def _directory(source: str | Path) -> Path:
@@ -96,10 +94,9 @@ def _check_weights(directory: Path) -> None:
     """Every safetensors file opens, and every number in it is finite."""
     index = directory / "model.safetensors.index.json"
     if index.exists():
-        files = set(_read_json(index, "lists the shards").get("weight_map", {}).values())
-        if not files or not all(
-            isinstance(name, str) and Path(name).name == name for name in files
-        ):
+        shards = _read_json(index, "lists the shards").get("weight_map")
+        files = set(shards.values()) if isinstance(shards, dict) else set()
+        if not files or not all(isinstance(f, str) and Path(f).name == f for f in files):
             raise ModelError(f"{index} does not map weights to files of the same directory")
     elif (directory / "model.safetensors").exists():
         files = {"model.safetensors"}
@@ -131,7 +128,7 @@ def _check_safetensors(path: Path) -> None:
         ) from error
 
 
-def _build(directory: Path, config: dict[str, Any]) -> tuple[Any, int, tuple[str, ...]]:
+def _build(directory: Path, config: dict[str, Any]) -> tuple[Any, tuple[str, ...]]:
     import transformers
     from transformers import AutoConfig, AutoModelForImageClassification
 
@@ -174,7 +171,7 @@ def _build(directory: Path, config: dict[str, Any]) -> tuple[Any, int, tuple[str
     count = int(module.config.num_labels)
     if sorted(names) != list(range(count)):
         raise ModelError(f"{directory}: id2label does not name the classes 0 … {count - 1}")
-    return module, count, tuple(names[i] for i in range(count))
+    return module, tuple(names[i] for i in range(count))
 
 
 def _one_line(error: Exception) -> str:

@@ -1,6 +1,5 @@
 """The one training loop."""
 
-import copy
 from dataclasses import dataclass
 
 import numpy as np
@@ -61,9 +60,7 @@ def train(
             f"{data.name} has label {int(data.labels.max())} and {classifier.name} has only "
             f"{classifier.n_classes} classes"
         )
-    module = copy.deepcopy(classifier.module).requires_grad_(True).train()
-    student = classifier.replaced(module)
-    # The copy inside the adapter is frozen; train that one, so that nothing is copied twice.
+    student = classifier.replaced(classifier.module)  # a copy
     student.module.requires_grad_(True).train()
     steps = max(1, -(-len(data) // plan.batch_size)) * plan.epochs
     optimizer = torch.optim.SGD(
