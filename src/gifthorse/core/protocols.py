@@ -76,7 +76,9 @@ class Poison(Protocol):
     ) -> tuple[ImageData, GroundTruth]:
         """A poisoned copy of the training data, and the truth about it."""
 
-    def triggered(self, clean: ImageData) -> tuple[ImageData, ImageData]:
+    def triggered(
+        self, clean: ImageData, *, rng: np.random.Generator
+    ) -> tuple[ImageData, ImageData]:
         """The pictures that the attack is about, with the trigger, to measure it on.
 
         Returns:

@@ -187,6 +187,25 @@ class Cost:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RecoveredTrigger:
+    """A trigger that a detector found by inversion.
+
+    Attributes:
+        target: The class it leads to.
+        mask: How opaque it is at every pixel, shape (h, w), in [0, 1].
+        pattern: Its colours, shape (c, h, w), in [0, 1].
+    """
+
+    target: int
+    mask: FloatArray
+    pattern: FloatArray
+
+    def stamp(self, x: FloatArray) -> FloatArray:
+        """A stamped copy of pictures (n, c, h, w): x · (1 − mask) + pattern · mask."""
+        return np.asarray(x * (1 - self.mask) + self.pattern * self.mask, dtype=np.float32)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
     """What a detector saw: scores, never a verdict.
 
@@ -197,6 +216,7 @@ class Evidence:
         suspects: Indices of the units that the method points to *if* the statistic turns out to
             exceed its threshold, worst first, shape (k,).
         exhibits: Pictures and plots that let a person check the evidence.
+        triggers: Triggers found by inversion, the most suspicious first; repairs can use them.
         notes: Facts a reader should know ("class 'bag' had 3 samples and was not examined").
     """
 
@@ -205,6 +225,7 @@ class Evidence:
     statistic: float
     suspects: IntArray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     exhibits: tuple[Exhibit, ...] = ()
+    triggers: tuple[RecoveredTrigger, ...] = ()
     notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
