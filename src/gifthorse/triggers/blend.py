@@ -56,5 +56,5 @@ class Blend:
                 small = opened.convert(mode).resize((width, height), Image.Resampling.BILINEAR)
         except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
             raise ValueError(f"cannot read the watermark {self.watermark}: {error}") from error
-        pixels = np.asarray(small, dtype=np.float32) / 255
+        pixels = np.asarray(np.asarray(small) / 255, dtype=np.float32)
         return pixels[None] if channels == 1 else pixels.transpose(2, 0, 1).copy()
