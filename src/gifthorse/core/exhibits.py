@@ -35,7 +35,8 @@ class PicturesExhibit(_Frozen):
 class BarsExhibit(_Frozen):
     """One bar a unit (usually a class), optionally with a threshold line.
 
-    ``highlight`` holds the indices of bars that the method points to.
+    ``highlight`` holds the indices of bars that the method points to. ``judged`` marks the plot of
+    the statistic that the threshold judges; the audit draws the threshold into it.
     """
 
     kind: Literal["bars"] = "bars"
@@ -45,6 +46,7 @@ class BarsExhibit(_Frozen):
     values: tuple[float, ...]
     value_name: str
     threshold: float | None = None
+    judged: bool = False
     highlight: tuple[int, ...] = ()
 
 
@@ -73,6 +75,7 @@ class HistogramExhibit(_Frozen):
     edges: tuple[float, ...]
     counts: dict[str, tuple[int, ...]]
     threshold: float | None = None
+    judged: bool = False
 
 
 Exhibit = Annotated[

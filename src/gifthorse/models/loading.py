@@ -48,6 +48,22 @@ def load_classifier(
     )
 
 
+def stated_size(source: str | Path) -> tuple[int, int] | None:
+    """The (height, width) that a model directory asks for, or None if it does not say.
+
+    Raises:
+        ModelError: There is no readable model directory.
+    """
+    directory = _directory(source)
+    size = _read_json(directory / "config.json", "describes the model").get("image_size")
+    path = directory / "preprocessor_config.json"
+    data = _read_json(path, "") if path.exists() else {}
+    try:
+        return _preprocessor_size(data) or _size(size)
+    except (TypeError, ValueError, KeyError, IndexError) as error:
+        raise ModelError(f"{path} or config.json: the size is not understood: {error}") from error
+
+
 def _directory(source: str | Path) -> Path:
     text = str(source)
     if text.startswith("hub:"):
@@ -186,8 +202,10 @@ def _preprocessing(
     path = directory / "preprocessor_config.json"
     data = _read_json(path, "") if path.exists() else {}
     try:
-        return _parse_preprocessing(data, channels, _config_size(config) or image_size)
-    except (TypeError, ValueError, KeyError) as error:
+        return _parse_preprocessing(
+            data, channels, _size(getattr(config, "image_size", None)) or image_size
+        )
+    except (TypeError, ValueError, KeyError, IndexError) as error:
         raise ModelError(f"{path} is not understood: {error}") from error
 
 
@@ -206,10 +224,14 @@ def _parse_preprocessing(
         factor = float(data.get("rescale_factor", 1 / 255)) * 255
         if not math.isclose(factor, 1.0, rel_tol=1e-3):
             mean, std = tuple(m / factor for m in mean), tuple(s / factor for s in std)
-    cropped = data.get("do_center_crop") and data.get("crop_size")
-    size = _size(data["crop_size"] if cropped else data.get("size"))
+    size = _preprocessor_size(data)
     resize = bool(data.get("do_resize", False)) and size is not None
     return Preprocessing(mean=mean, std=std, size=size or fallback, resize=resize)
+
+
+def _preprocessor_size(data: dict[str, Any]) -> tuple[int, int] | None:
+    cropped = data.get("do_center_crop") and data.get("crop_size")
+    return _size(data["crop_size"] if cropped else data.get("size"))
 
 
 def _per_channel(value: Any, channels: int) -> tuple[float, ...]:
@@ -232,10 +254,6 @@ def _size(value: Any) -> tuple[int, int] | None:
     if isinstance(value, list):
         return _positive(int(value[0]), int(value[1]))
     return _positive(int(value), int(value))
-
-
-def _config_size(config: Any) -> tuple[int, int] | None:
-    return _size(getattr(config, "image_size", None))
 
 
 def _positive(height: int, width: int) -> tuple[int, int]:

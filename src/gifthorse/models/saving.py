@@ -16,7 +16,7 @@ def save_classifier(classifier: ImageClassifier, directory: Path) -> None:
     Raises:
         ModelError: The model is not a transformers model, or the directory already holds files.
     """
-    from transformers import PreTrainedModel
+    from transformers import PreTrainedModel, logging
 
     if not isinstance(classifier.module, PreTrainedModel):
         raise ModelError(
@@ -27,6 +27,7 @@ def save_classifier(classifier: ImageClassifier, directory: Path) -> None:
         raise ModelError(f"{directory} exists and is not empty; choose another place")
     directory.parent.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(prefix=f".{directory.name}-", dir=directory.parent))
+    logging.disable_progress_bar()
     classifier.module.save_pretrained(scratch)
     pre, shape = classifier.preprocessing, classifier.input_shape
     (scratch / "preprocessor_config.json").write_text(
