@@ -212,7 +212,8 @@ def batches(data: ImageData, size: int = _BATCH) -> Iterator[tuple[IntArray, Flo
 
 def to_levels(values: NDArray[Any]) -> PixelArray:
     """Floats in [0, 1] as the nearest of 256 levels; values outside are clipped."""
-    return np.rint(np.clip(values, 0, 1) * 255).astype(np.uint8)
+    levels: PixelArray = np.rint(np.clip(values, 0, 1) * 255).astype(np.uint8)
+    return levels
 
 
 def checked_labels(name: str, labels: NDArray[Any], count: int, classes: int) -> IntArray:
