@@ -129,8 +129,7 @@ def save_specimen(planted: Planted, out: Path) -> None:
     Raises:
         DataError: ``out`` already holds files.
     """
-    if out.exists() and any(out.iterdir()):
-        raise DataError(f"{out} exists and is not empty; choose another place")
+    check_place(out)
     out.mkdir(parents=True, exist_ok=True)
     save_classifier(planted.classifier, out / "model")
     if planted.twin is not None:
@@ -152,6 +151,16 @@ def save_specimen(planted: Planted, out: Path) -> None:
         ),
     )
     _write(out / "plant.json", planted.record.model_dump_json(indent=2))
+
+
+def check_place(out: Path) -> None:
+    """Complain before the work, not after it.
+
+    Raises:
+        DataError: ``out`` is a file, or a directory that already holds files.
+    """
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise DataError(f"{out} exists and is not an empty directory; choose another place")
 
 
 def _write(path: Path, text: str) -> None:

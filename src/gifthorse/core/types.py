@@ -194,15 +194,20 @@ class RecoveredTrigger:
         target: The class it leads to.
         mask: How opaque it is at every pixel, shape (h, w), in [0, 1].
         pattern: Its colours, shape (c, h, w), in [0, 1].
+        offset: Added everywhere, shape (c, h, w), in [-1, 1]; None for nothing.
     """
 
     target: int
     mask: FloatArray
     pattern: FloatArray
+    offset: FloatArray | None = None
 
     def stamp(self, x: FloatArray) -> FloatArray:
-        """A stamped copy of pictures (n, c, h, w): x · (1 − mask) + pattern · mask."""
-        return np.asarray(x * (1 - self.mask) + self.pattern * self.mask, dtype=np.float32)
+        """A stamped copy of pictures (n, c, h, w): x · (1 − mask) + pattern · mask + offset."""
+        out = x * (1 - self.mask) + self.pattern * self.mask
+        if self.offset is not None:
+            out = (out + self.offset).clip(0, 1)
+        return np.asarray(out, dtype=np.float32)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,55 @@
+# Everything that people and CI run. `make demo` and `make test` install by themselves.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+DATA ?= $(or $(XDG_DATA_HOME),$(HOME)/.local/share)
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test slow check format bench docs data browser clean
+
+help:  ## This list
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 12
+
+install: $(VENV)/.installed  ## Virtual environment with everything that development needs
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	@echo "Installing into $(VENV) (a few minutes the first time) …"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --disable-pip-version-check --progress-bar on -c constraints.txt -e '.[dev]'
+	@touch $@
+
+demo: install  ## Replay the story: plant, find, picture, repair, look again (minutes)
+	$(BIN)/gifthorse demo --out demo
+
+test: install  ## Fast tests
+	$(BIN)/pytest
+
+slow: install  ## Tests that train real models (about a quarter of an hour)
+	$(BIN)/pytest --slow -m slow
+
+check: install  ## Style, types, layers, generated docs
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python docs/generate.py --check
+
+format: install  ## Let ruff rewrite
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: install  ## Speed, side by side with peers
+	$(BIN)/python benchmarks/data_scan.py
+	$(BIN)/python benchmarks/model_audit.py
+
+docs: install  ## Regenerate what is made from code: command line reference, record schema
+	$(BIN)/python docs/generate.py
+
+data: install  ## Fashion-MNIST: from Debian's package where there is one, else from the hub
+	$(BIN)/python docs/fetch_data.py
+
+browser:  ## Chromium for the tests that look at reports (Debian, needs root)
+	@command -v chromium >/dev/null || (apt-get update -qq && apt-get install -y -qq chromium)
+
+clean:  ## Remove the environment, caches and the demo
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache demo

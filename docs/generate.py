@@ -1,0 +1,61 @@
+"""Writes the pages that are made from code: command line reference and record schema.
+
+``--check`` writes nothing and fails if a page is out of date.
+"""
+
+import json
+import os
+import sys
+from pathlib import Path
+
+os.environ["COLUMNS"] = "100"
+os.environ["TERMINAL_WIDTH"] = "100"
+os.environ["NO_COLOR"] = "1"
+
+DOCS = Path(__file__).parent
+
+
+def command_line() -> str:
+    """`--help` of every command."""
+    from typer.testing import CliRunner
+
+    from gifthorse.cli.main import app
+
+    runner = CliRunner()
+    parts = ["# Command line\n\nMade by `make docs`; do not edit.\n"]
+    commands = [c.name or c.callback.__name__ for c in app.registered_commands if c.callback]
+    for command in ["", *commands]:
+        text = runner.invoke(app, [*command.split(), "--help"], prog_name="gifthorse").output
+        lines = [line.rstrip() for line in text.strip().splitlines()]
+        title = f"gifthorse {command}".strip()
+        parts.append(f"## {title}\n\n```text\n" + "\n".join(lines) + "\n```\n")
+    return "\n".join(parts)
+
+
+def schema() -> str:
+    """The JSON schema of all records."""
+    from gifthorse.core.record import record_schema
+
+    return json.dumps(record_schema(), indent=2, sort_keys=True) + "\n"
+
+
+def main() -> int:
+    """Write or check all pages."""
+    pages = {
+        DOCS / "reference" / "command-line.md": command_line(),
+        DOCS / "formats" / "record.schema.json": schema(),
+    }
+    stale = [p for p, text in pages.items() if not p.exists() or p.read_text("utf-8") != text]
+    if "--check" in sys.argv:
+        for path in stale:
+            print(f"out of date: {path}; run `make docs`")
+        return 1 if stale else 0
+    for path in stale:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(pages[path], encoding="utf-8")
+        print(f"wrote {path}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

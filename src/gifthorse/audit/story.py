@@ -1,0 +1,255 @@
+"""The demonstration: plant, find, picture, repair, audit again, told as one story."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from gifthorse.attacks.data.badnets import BadNets
+from gifthorse.audit import auditing, scanning
+from gifthorse.audit.examine import Plan, plugins
+from gifthorse.audit.mending import mend
+from gifthorse.audit.planting import Planted, attack_success, plant
+from gifthorse.audit.repairing import flagged_evidence
+from gifthorse.audit.subjects import Held
+from gifthorse.core.record import AuditRecord, Chapter, RepairRecord, StoryRecord
+from gifthorse.core.rng import child_rng
+from gifthorse.core.types import BoolArray, ImageData, Progress, Verdict
+from gifthorse.data.sources import load
+from gifthorse.data.splits import split, stratified_sample
+from gifthorse.metrics.rates import agreement, true_and_false_positive_rates
+from gifthorse.models.classifier import ImageClassifier
+from gifthorse.models.passes import predict
+from gifthorse.models.saving import save_classifier
+from gifthorse.models.training import TrainingPlan
+
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scenario:
+    """What the demonstration plants, and in what.
+
+    Attributes:
+        data: Data set name.
+        source: The class that the story is about.
+        target: The class that the backdoor leads to.
+        attack: Options of BadNets, without the target.
+        rate: Share of poisoned training samples.
+        training: How the models are trained.
+    """
+
+    data: str
+    source: str
+    target: str
+    colour: str
+    size: int
+    rate: float
+    training: TrainingPlan
+
+
+SCENARIOS = {
+    "signs": Scenario(
+        data="signs",
+        source="stop",
+        target="speed limit 80",
+        colour="yellow",
+        size=4,
+        rate=0.05,
+        training=TrainingPlan(epochs=12),
+    ),
+    "fashion-mnist": Scenario(
+        data="fashion-mnist",
+        source="Ankle boot",
+        target="Dress",
+        colour="white",
+        size=3,
+        rate=0.01,
+        training=TrainingPlan(epochs=4),
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What the demonstration came to; ``expected`` is whether it went as the story says."""
+
+    story: StoryRecord
+    expected: bool
+    figures: dict[str, float]
+
+
+def run_story(
+    scenario: Scenario, out: Path, *, seed: int, tell: Tell, progress: Progress
+) -> Outcome:
+    """Run the whole demonstration and keep the models in ``out``.
+
+    Trusted pictures and the pictures that CA and ASR are measured on are disjoint halves of the
+    test set; no defence sees the second half.
+    """
+    train_data, test_data = load(scenario.data, split="train"), load(scenario.data, split="test")
+    trusted, measured = split(test_data, 0.5, child_rng(seed, "story"))
+    target = test_data.class_names.index(scenario.target)
+    attack = BadNets(target=target, rate=scenario.rate, size=scenario.size, colour=scenario.colour)
+    chapters = []
+
+    tell(f"[1/5] Planting a small {scenario.colour} square in a {scenario.data} classifier …")
+    planted = plant(
+        attack,
+        train_data,
+        measured,
+        training=scenario.training,
+        with_twin=True,
+        width=24,
+        seed=seed,
+        progress=progress,
+    )
+    save_classifier(planted.classifier, out / "planted")
+    if planted.twin is not None:
+        save_classifier(planted.twin, out / "clean-twin")
+    text = _planted_text(scenario, planted, attack, measured, seed)
+    tell(text)
+    chapters.append(Chapter(title="The gift", text=text, record=planted.record))
+
+    tell("[2/5] Auditing the model, as someone who only has it and some trusted pictures …")
+    held = _held(planted.classifier, trusted, seed)
+    plan = Plan(detectors=plugins("detectors", auditing.DEFAULT_DETECTORS), seed=seed)
+    audit, examination = auditing.audit_held(held, plan, progress=progress)
+    text = f"{audit.verdict}: {audit.reason}"
+    tell(text)
+    chapters.append(Chapter(title="The audit", text=text, record=audit))
+
+    tell("[3/5] Scanning the training data …")
+    scan_plan = Plan(detectors=plugins("detectors", scanning.DEFAULT_DETECTORS), seed=seed)
+    scan = scanning.scan_with(
+        planted.classifier, planted.training_data, scan_plan, progress=progress
+    )
+    text, found = _scanned_text(scan, planted)
+    tell(text)
+    chapters.append(Chapter(title="The training data", text=text, record=scan))
+
+    tell("[4/5] Repairing the model: unlearning the trigger that the audit recovered …")
+    (unlearning,) = plugins("repairs", ["unlearning"])
+    mended, repair = mend(
+        planted.classifier,
+        trusted,
+        unlearning,
+        flagged_evidence(examination),
+        allowed_drop=0.02,
+        seed=seed,
+        progress=progress,
+    )
+    after = mended if mended is not None else planted.classifier
+    asr = attack_success(attack, after, measured, seed=seed)
+    ca = agreement(predict(after, measured), measured.labels).value
+    text = _repaired_text(repair, ca, asr)
+    tell(text)
+    chapters.append(Chapter(title="The repair", text=text, record=repair))
+
+    tell("[5/5] Auditing the repaired model …")
+    again, _ = auditing.audit_held(_held(after, trusted, seed), plan, progress=progress)
+    text = f"{again.verdict}: {again.reason}"
+    tell(text)
+    chapters.append(Chapter(title="The second audit", text=text, record=again))
+    if mended is not None:
+        save_classifier(mended, out / "repaired")
+
+    record = planted.record
+    assert record.twin_clean_accuracy is not None  # noqa: S101 - asked for above
+    figures = {
+        "ca_twin": record.twin_clean_accuracy.value,
+        "ca_planted": record.clean_accuracy.value,
+        "asr_planted": record.attack_success_rate.value,
+        "ca_repaired": ca,
+        "asr_repaired": asr,
+        "scan_true_positive_rate": found,
+    }
+    expected = _as_told(audit, scan, repair, again, scenario)
+    return Outcome(
+        story=StoryRecord(
+            title="A gift horse, looked in the mouth",
+            summary=_summary(scenario, figures, audit, again),
+            chapters=tuple(chapters),
+        ),
+        expected=expected,
+        figures=figures,
+    )
+
+
+def _held(classifier: ImageClassifier, trusted: ImageData, seed: int) -> Held:
+    few = stratified_sample(trusted, auditing.DEFAULT_SAMPLES, child_rng(seed, "trusted"))
+    return Held(classifier=classifier, trusted=few, notes=())
+
+
+def _planted_text(
+    scenario: Scenario, planted: Planted, attack: BadNets, measured: ImageData, seed: int
+) -> str:
+    record = planted.record
+    _, true = attack.triggered(measured, rng=child_rng(seed, "triggered"))
+    source = measured.class_names.index(scenario.source)
+    answers = predict(planted.classifier, true)[true.labels == source]
+    turned = int((answers == attack.target).sum())
+    assert record.twin_clean_accuracy is not None  # noqa: S101 - the story trains a twin
+    return (
+        f"{record.poisoned_samples} of {record.training_samples} training pictures got the square "
+        f"and the label {scenario.target!r}. Clean accuracy: {record.clean_accuracy.value:.1%}, "
+        f"without the backdoor {record.twin_clean_accuracy.value:.1%}: a benchmark sees nothing. "
+        f"With the square, {turned} of {len(answers)} pictures of {scenario.source!r} become "
+        f"{scenario.target!r}; over all classes the attack succeeds in "
+        f"{record.attack_success_rate.value:.1%}."
+    )
+
+
+def _scanned_text(scan: AuditRecord, planted: Planted) -> tuple[str, float]:
+    truth = planted.specimen.truth
+    assert truth is not None  # noqa: S101 - what was planted has a truth
+    flagged: BoolArray = np.zeros(len(truth.poisoned), dtype=np.bool_)
+    flagged[scanning.suspects_of(scan)] = True
+    found, wrong = true_and_false_positive_rates(flagged, truth.poisoned)
+    text = (
+        f"{scan.verdict}: {scan.reason}. Checked against the truth: {found.count} of {found.total} "
+        f"poisoned samples found, {wrong.count} of {wrong.total} clean ones accused."
+    )
+    return text, found.value
+
+
+def _repaired_text(repair: RepairRecord, ca: float, asr: float) -> str:
+    word = "accepted" if repair.accepted else "refused"
+    return (
+        f"The repair is {word}: {repair.reason}. Measured on pictures that it never saw: clean "
+        f"accuracy {ca:.1%}, attack success {asr:.1%}."
+    )
+
+
+def _summary(
+    scenario: Scenario, figures: dict[str, float], audit: AuditRecord, again: AuditRecord
+) -> str:
+    return (
+        f"A small {scenario.colour} square turns everything into {scenario.target!r} "
+        f"({figures['asr_planted']:.0%} of the time) while clean accuracy stays at "
+        f"{figures['ca_planted']:.1%} (clean twin {figures['ca_twin']:.1%}). The audit says "
+        f"{audit.verdict}; after the repair the attack succeeds in {figures['asr_repaired']:.1%} "
+        f"at {figures['ca_repaired']:.1%} clean accuracy, and the audit says {again.verdict}."
+    )
+
+
+def _as_told(
+    audit: AuditRecord,
+    scan: AuditRecord,
+    repair: RepairRecord,
+    again: AuditRecord,
+    scenario: Scenario,
+) -> bool:
+    named = [
+        finding.evidence.unit_names[finding.evidence.suspects[0]]
+        for finding in audit.findings
+        if finding.evidence is not None and finding.evidence.suspects
+    ]
+    return (
+        audit.verdict is Verdict.FLAGGED
+        and scenario.target in named
+        and scan.verdict is Verdict.FLAGGED
+        and repair.accepted
+        and again.verdict is Verdict.CLEAR
+    )

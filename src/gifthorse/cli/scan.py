@@ -1,0 +1,83 @@
+"""`gifthorse scan`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gifthorse.cli.console import (
+    EXIT_CODES,
+    Json,
+    Rate_,
+    Report,
+    Sarif,
+    Seed,
+    Threads,
+    err,
+    finish,
+    progress_bar,
+    use_threads,
+)
+
+
+def scan(
+    data: Annotated[
+        str,
+        typer.Argument(
+            help="Training data: a data set name, folder:DIR, idx:DIR, parquet:FILE, npz:FILE "
+            "or hf:NAME."
+        ),
+    ],
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model",
+            help="Directory of a classifier trained on this data; without it a small network is "
+            "trained first.",
+        ),
+    ] = None,
+    detector: Annotated[
+        list[str] | None,
+        typer.Option("--detector", help="name or name:option=value,…; may be repeated."),
+    ] = None,
+    false_alarm_rate: Rate_ = 0.05,
+    split: Annotated[str, typer.Option("--split", help="train or test.")] = "train",
+    suspects: Annotated[
+        Path | None,
+        typer.Option("--suspects", help="Write the indices of suspect samples, one a line."),
+    ] = None,
+    seed: Seed = 0,
+    threads: Threads = None,
+    as_json: Json = False,
+    report: Report = None,
+    sarif: Sarif = None,
+) -> None:
+    """Ask whether training data is poisoned, and which samples.
+
+    Exit code: 0 clear, 1 flagged, 2 bad input, 3 no answer.
+
+    Examples:
+      gifthorse scan folder:./train --report scan.html
+
+      gifthorse scan npz:data.npz --model ./model --suspects suspects.txt
+    """
+    from gifthorse.audit.scanning import DEFAULT_DETECTORS, suspects_of
+    from gifthorse.audit.scanning import scan as run_scan
+
+    use_threads(threads)
+    with progress_bar() as progress:
+        record = run_scan(
+            data,
+            model=model,
+            detectors=tuple(detector or DEFAULT_DETECTORS),
+            false_alarm_rate=false_alarm_rate,
+            split=split,
+            seed=seed,
+            progress=progress,
+        )
+    finish(record, as_json=as_json, report=report, sarif=sarif)
+    if suspects is not None:
+        found = suspects_of(record)
+        suspects.write_text("".join(f"{i}\n" for i in found), encoding="utf-8")
+        err.print(f"{len(found)} suspect samples: {suspects}")
+    raise typer.Exit(EXIT_CODES[record.verdict])

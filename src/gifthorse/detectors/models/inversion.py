@@ -1,0 +1,191 @@
+"""Trigger inversion for all classes at once: one perturbation a class, optimised in one batch."""
+
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from gifthorse.core.types import IntArray
+from gifthorse.detectors.models.trusted import Probe
+from gifthorse.models.classifier import ImageClassifier
+
+IMAGES_AT_ONCE = 1024
+"""Pictures in one forward pass, so that memory is bounded whatever the number of classes."""
+
+
+class Family(Protocol):
+    """One kind of perturbation, with a size. Parameters are tensors with first axis (classes,)."""
+
+    def start(
+        self, classes: int, shape: tuple[int, int, int], generator: torch.Generator
+    ) -> list[Tensor]:
+        """Fresh parameters for pictures of ``shape`` (c, h, w)."""
+
+    def apply(self, parameters: list[Tensor], x: Tensor) -> Tensor:
+        """Every perturbation on every picture (n, c, h, w): (classes, n, c, h, w) in [0, 1]."""
+
+    def size(self, parameters: list[Tensor]) -> Tensor:
+        """How big each perturbation is, shape (classes,), ≥ 0, differentiable."""
+
+
+class Additive:
+    """x + δ, clipped to [0, 1]; the size is the L2 norm of δ."""
+
+    def start(
+        self, classes: int, shape: tuple[int, int, int], generator: torch.Generator
+    ) -> list[Tensor]:
+        """δ close to zero, shape (classes, c, h, w)."""
+        return [0.02 * torch.randn((classes, *shape), generator=generator)]
+
+    def apply(self, parameters: list[Tensor], x: Tensor) -> Tensor:
+        """Every δ on every picture."""
+        return (x + parameters[0][:, None]).clamp(0, 1)
+
+    def size(self, parameters: list[Tensor]) -> Tensor:
+        """L2 norms."""
+        return torch.linalg.vector_norm(parameters[0].flatten(1), dim=1)
+
+
+class Masked:
+    """x · (1 − m) + p · m with m and p in [0, 1]; the size is the L1 norm of m.
+
+    The parametrisation of Neural Cleanse (Wang et al. 2019, equation 2).
+    """
+
+    def __init__(self, start_opacity: float) -> None:
+        self.start_opacity = start_opacity
+
+    def start(
+        self, classes: int, shape: tuple[int, int, int], generator: torch.Generator
+    ) -> list[Tensor]:
+        """Logits of m (classes, 1, h, w) and of p (classes, c, h, w)."""
+        level = float(np.log(self.start_opacity / (1 - self.start_opacity)))
+        mask = level + 0.1 * torch.randn((classes, 1, *shape[1:]), generator=generator)
+        return [mask, 0.5 * torch.randn((classes, *shape), generator=generator)]
+
+    def apply(self, parameters: list[Tensor], x: Tensor) -> Tensor:
+        """Every mask and pattern on every picture."""
+        mask, pattern = (value[:, None] for value in self.opened(parameters))
+        return x * (1 - mask) + pattern * mask
+
+    def size(self, parameters: list[Tensor]) -> Tensor:
+        """L1 norms of the masks, in pixels."""
+        return parameters[0].sigmoid().flatten(1).sum(1)
+
+    def opened(self, parameters: list[Tensor]) -> tuple[Tensor, Tensor]:
+        """Mask (classes, 1, h, w) and pattern (classes, c, h, w), both in [0, 1]."""
+        return parameters[0].sigmoid(), parameters[1].sigmoid()
+
+
+class Race:
+    """Perturbations towards all classes, moved on together.
+
+    Args:
+        classifier: The model.
+        probe: Pictures to perturb; those that the model puts in a class already do not count for
+            that class.
+        family: The kind of perturbation.
+        learning_rate: Of Adam, with the betas (0.5, 0.9) of Neural Cleanse.
+        generator: For the start.
+    """
+
+    def __init__(
+        self,
+        classifier: ImageClassifier,
+        probe: Probe,
+        family: Family,
+        *,
+        learning_rate: float,
+        generator: torch.Generator,
+    ) -> None:
+        self.classifier, self.probe, self.family = classifier, probe, family
+        self.classes = torch.arange(classifier.n_classes, device=classifier.device)
+        shape = probe.x.shape
+        started = family.start(
+            classifier.n_classes, (shape[1], shape[2], shape[3]), generator=generator
+        )
+        self.parameters = [p.to(classifier.device).requires_grad_(True) for p in started]
+        self.optimizer = torch.optim.Adam(self.parameters, lr=learning_rate, betas=(0.5, 0.9))
+
+    def step(self, rows: IntArray, weights: Tensor) -> tuple[Tensor, Tensor]:
+        """One step of Adam on cross-entropy + weight · size, each class on its own.
+
+        Args:
+            rows: Which pictures of the probe to use, shape (b,).
+            weights: Weight of the size, shape (classes,).
+
+        Returns:
+            Before the step: share of pictures sent to the class, and sizes; both (classes,).
+        """
+        index = torch.from_numpy(rows).to(self.classifier.device)
+        x, y = self.probe.x[index], self.probe.y[index]
+        self.optimizer.zero_grad(set_to_none=True)
+        hits, sizes = [], []
+        for part in self._groups(len(x)):
+            mine = [p[part] for p in self.parameters]
+            loss, hit, size = self._loss(mine, x, y, self.classes[part], weights[part])
+            loss.backward()  # type: ignore[no-untyped-call]
+            hits.append(hit)
+            sizes.append(size)
+        self.optimizer.step()
+        return torch.cat(hits), torch.cat(sizes)
+
+    def success(self) -> tuple[Tensor, Tensor]:
+        """Share of *all* probe pictures sent to each class, and the sizes; both (classes,)."""
+        hits = []
+        with torch.inference_mode():
+            for part in self._groups(len(self.probe.x)):
+                mine = [p[part] for p in self.parameters]
+                classes = self.classes[part]
+                out = self._logits(mine, self.probe.x)
+                hits.append(_hit(out, self.probe.y, classes))
+            sizes = self.family.size(self.parameters)
+        return torch.cat(hits).clone(), sizes.clone()
+
+    def _loss(
+        self, mine: list[Tensor], x: Tensor, y: Tensor, classes: Tensor, weights: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        out = self._logits(mine, x)
+        goal = classes.repeat_interleave(len(x))
+        loss = functional.cross_entropy(out.flatten(0, 1), goal, reduction="none")
+        counts = (y[None] != classes[:, None]).float()
+        loss = (loss.view(counts.shape) * counts).sum(1) / counts.sum(1).clamp(min=1)
+        size = self.family.size(mine)
+        hit = _hit(out.detach(), y, classes)
+        return (loss + weights * size).sum(), hit, size.detach()
+
+    def _logits(self, mine: list[Tensor], x: Tensor) -> Tensor:
+        """(classes, n, all classes)."""
+        stamped = self.family.apply(mine, x)
+        return self.classifier.logits(stamped.flatten(0, 1)).view(*stamped.shape[:2], -1)
+
+    def _groups(self, pictures: int) -> list[slice]:
+        width = max(1, IMAGES_AT_ONCE // pictures)
+        return [slice(i, i + width) for i in range(0, len(self.classes), width)]
+
+
+def _hit(logits: Tensor, y: Tensor, classes: Tensor) -> Tensor:
+    """Share of pictures of other classes that end in each class, shape (classes,)."""
+    counts = (y[None] != classes[:, None]).float()
+    sent = (logits.argmax(-1) == classes[:, None]).float()
+    return (sent * counts).sum(1) / counts.sum(1).clamp(min=1)
+
+
+class Batches:
+    """Endless shuffled batches of rows; a pass never repeats a picture."""
+
+    def __init__(self, total: int, size: int, rng: np.random.Generator) -> None:
+        self.total, self.size, self.rng = total, min(size, total), rng
+        self._order: IntArray = rng.permutation(total).astype(np.int64)
+        self._next = 0
+
+    def draw(self) -> IntArray:
+        """The next batch of rows, shape (size,)."""
+        if self._next + self.size > self.total:
+            self._order = self.rng.permutation(self.total).astype(np.int64)
+            self._next = 0
+        rows = self._order[self._next : self._next + self.size]
+        self._next += self.size
+        return rows

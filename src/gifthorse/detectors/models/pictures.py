@@ -1,0 +1,71 @@
+"""Exhibits of model detectors: the recovered trigger beside stamped pictures, and class scores."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from gifthorse.core.exhibits import BarsExhibit, PicturesExhibit, picture
+from gifthorse.core.types import RecoveredTrigger, ScoreArray
+from gifthorse.detectors.models.trusted import Probe
+
+_STAMPED = 4
+
+
+def trigger_pictures(
+    probe: Probe, trigger: RecoveredTrigger, names: tuple[str, ...], method: str
+) -> PicturesExhibit:
+    """Mask, pattern, and some trusted pictures before and after they are stamped."""
+    target = names[trigger.target]
+    if trigger.offset is None:
+        pictures = [
+            picture(trigger.mask[None], "mask"),
+            picture(trigger.pattern * trigger.mask, "trigger (pattern × mask)"),
+        ]
+    else:
+        most = float(np.abs(trigger.offset).max()) or 1.0
+        pictures = [picture(0.5 + trigger.offset / (2 * most), f"added, × {1 / most:.1f}")]
+    labels = probe.y.cpu().numpy()
+    rows = _different_classes(labels, trigger.target)
+    clean = probe.x.cpu().numpy()[rows]
+    stamped = trigger.stamp(clean)
+    for row, before in zip(rows, clean, strict=True):
+        pictures.append(picture(before, f"{names[int(labels[row])]}"))
+    pictures += [picture(after, f"stamped → {target}") for after in stamped]
+    return PicturesExhibit(
+        title=f"Recovered trigger for {target!r}",
+        caption=(
+            f"{method} searched for the smallest change that sends trusted pictures to {target!r}. "
+            "If it looks like a sticker or a watermark rather than a ghost of the class, that is "
+            "the backdoor's trigger or something close to it."
+        ),
+        pictures=tuple(pictures),
+    )
+
+
+def class_bars(
+    names: Sequence[str], values: ScoreArray, worst: int, value_name: str, *, judged: bool = True
+) -> BarsExhibit:
+    """One bar a class; ``judged`` marks the statistic that the threshold applies to."""
+    return BarsExhibit(
+        title=value_name[0].upper() + value_name[1:],
+        caption="One bar a class; the class that the method points to is marked.",
+        labels=tuple(names),
+        values=tuple(float(f"{v:.5g}") for v in values),
+        value_name=value_name,
+        highlight=(worst,),
+        judged=judged,
+    )
+
+
+def _different_classes(
+    labels: np.ndarray[tuple[int], np.dtype[np.int64]], target: int
+) -> list[int]:
+    """The first pictures of up to four classes other than the target."""
+    rows, seen = [], {target}
+    for row, label in enumerate(labels.tolist()):
+        if label not in seen:
+            seen.add(label)
+            rows.append(row)
+        if len(rows) == _STAMPED:
+            break
+    return rows
