@@ -120,7 +120,14 @@ def test_same_record_same_page() -> None:
 
 def test_verdict_comes_first() -> None:
     text = Page(render_html(examples.audit_flagged())).text
-    order = ["Flagged", "What it means", "Score", "At a glance", "What was found", "Background"]
+    order = [
+        "Flagged",
+        "What it means",
+        "Score",
+        "At a glance",
+        "What each detector saw",
+        "Background",
+    ]
     places = [text.index(words) for words in order]
     assert places == sorted(places)
     assert "4.91" in text
@@ -130,7 +137,9 @@ def test_verdict_comes_first() -> None:
 
 def test_findings_come_worst_first() -> None:
     text = Page(render_html(examples.audit_flagged())).text
-    found, unchecked = text.split("What was found")[1].split("These detectors came to no result")
+    found, unchecked = text.split("What each detector saw")[1].split(
+        "These detectors came to no result"
+    )
     assert found.index("Neural cleanse") < found.index("Universality")
     for name in ("Strip", "Fine pruning probe", "Activation clustering"):
         assert name not in found
