@@ -26,7 +26,7 @@ DEFAULT_COUNTS = {"train": 6000, "test": 2000}
 _MARGIN = 4  # blurring wraps around at the border of the canvas; this much is cut off
 _CANVAS = SIDE + 2 * _MARGIN
 _FINE = 2  # signs are projected at twice the resolution and averaged
-_CHUNK = 16 * len(CLASS_NAMES)
+_CHUNK = 8 * len(CLASS_NAMES)
 
 # Corners of a square, clockwise from the upper left.
 _CORNERS = np.array([(-1, -1), (1, -1), (1, 1), (-1, 1)], dtype=np.float64)
@@ -89,7 +89,7 @@ def _photograph(
     canvas += worn
     _occlude(canvas, rng)
     lit = _light(canvas, rng)
-    seen = _blur(lit.transpose(0, 3, 1, 2), rng)
+    seen = _blur(np.ascontiguousarray(lit.transpose(0, 3, 1, 2)), rng)
     inner = seen[:, :, _MARGIN:-_MARGIN, _MARGIN:-_MARGIN]
     return to_levels(_expose(inner, rng))
 
