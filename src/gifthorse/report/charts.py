@@ -133,7 +133,7 @@ def bar_chart(exhibit: BarsExhibit) -> BarChart:
         bars=tuple(rows),
         zero=zero,
         threshold=tick(limit, low, high, f"threshold {number(limit)}"),
-        gutter=24 + 7 * min(longest, _LABEL_COLUMNS),
+        gutter=28 + 8 * min(longest, _LABEL_COLUMNS),
         summary=_bars_summary(exhibit, chosen, labels, hot, limit),
         remark=_bars_remark(chosen, values),
         numbers=tuple(
