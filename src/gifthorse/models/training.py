@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch.nn import functional
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from gifthorse.core.errors import DataError, ModelError
 from gifthorse.core.rng import draw_seed
@@ -24,6 +25,8 @@ class TrainingPlan:
         momentum: Nesterov momentum of SGD.
         weight_decay: L2 penalty.
         shift: Random shift in pixels of every training picture, edges repeated; 0 for none.
+        frozen_statistics: Keep the running means and variances of batch normalisation as they are;
+            for tuning on too few pictures to estimate them anew.
     """
 
     epochs: int = 8
@@ -32,6 +35,7 @@ class TrainingPlan:
     momentum: float = 0.9
     weight_decay: float = 5e-4
     shift: int = 0
+    frozen_statistics: bool = False
 
     def __post_init__(self) -> None:
         if self.epochs < 1 or self.batch_size < 2 or self.learning_rate <= 0 or self.shift < 0:
@@ -62,6 +66,10 @@ def train(
         )
     student = classifier.replaced(classifier.module)  # a copy
     student.module.requires_grad_(True).train()
+    if plan.frozen_statistics:
+        for layer in student.module.modules():
+            if isinstance(layer, _BatchNorm):
+                layer.eval()
     steps = max(1, -(-len(data) // plan.batch_size)) * plan.epochs
     optimizer = torch.optim.SGD(
         student.module.parameters(),
