@@ -2,9 +2,10 @@
 
 import dataclasses
 import difflib
+import math
 from collections.abc import Mapping
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any
+from typing import Any, get_type_hints
 
 from gifthorse.core.errors import PluginError, SpecError
 
@@ -56,8 +57,10 @@ def plugin_class(kind: str, name: str) -> type[Any]:
         cls = found[key].load()
     except Exception as error:
         raise PluginError(f"{kind[:-1]} {key!r} ({found[key].value}) fails: {error!r}") from error
-    if not (isinstance(cls, type) and dataclasses.is_dataclass(cls)):
-        raise PluginError(f"{kind[:-1]} {key!r} ({found[key].value}) is not a dataclass")
+    if not (
+        isinstance(cls, type) and dataclasses.is_dataclass(cls) and cls.__dataclass_params__.frozen  # type: ignore[attr-defined]
+    ):
+        raise PluginError(f"{kind[:-1]} {key!r} ({found[key].value}) is not a frozen dataclass")
     return cls
 
 
@@ -76,10 +79,30 @@ def build(kind: str, spec: Spec) -> Any:
             raise SpecError(
                 f"{spec.name} has no option {option!r}; {hint}known: {', '.join(known)}"
             )
+    kinds = get_type_hints(cls)
+    for option, value in spec.params.items():
+        wrong = _misfit(value, kinds[option])
+        if wrong:
+            raise SpecError(f"{spec.name}: {option} must be {wrong}, got {value!r}")
     try:
         return cls(**spec.params)
     except (TypeError, ValueError) as error:
         raise SpecError(f"{spec.name}: {error}") from error
+
+
+def _misfit(value: Scalar, kind: Any) -> str | None:
+    """What an option of a scalar type must be, or None if ``value`` is that."""
+    if kind is float:
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        return None if number and math.isfinite(value or 0) else "a finite number"
+    if kind is int:
+        whole = isinstance(value, int) and not isinstance(value, bool)
+        return None if whole else "a whole number"
+    if kind is bool:
+        return None if isinstance(value, bool) else "true or false"
+    if kind is str:
+        return None if isinstance(value, str) else "text"
+    return None
 
 
 def spec_of(kind: str, plugin: Any) -> Spec:

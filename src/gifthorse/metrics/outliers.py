@@ -57,10 +57,11 @@ def studentised_residuals(values: ScoreArray) -> ScoreArray:
     n = len(values)
     if n < 3:
         raise ValueError(f"studentised residuals need at least 3 values, got {n}")
+    floor = 1e-9 * max(1.0, float(np.abs(values).max()))
+    values = values - values.mean()  # or the difference of squares loses all digits
     total, squares = values.sum(), (values**2).sum()
     mean = (total - values) / (n - 1)
     variance = np.maximum((squares - values**2 - (n - 1) * mean**2) / (n - 2), 0.0)
-    floor = 1e-9 * max(1.0, float(np.abs(values).max()))
     spread = np.sqrt(variance * n / (n - 1))
     residuals = np.divide(values - mean, spread, out=np.zeros_like(values), where=spread > floor)
     return np.asarray(residuals, dtype=np.float64)

@@ -23,6 +23,8 @@ def save_classifier(classifier: ImageClassifier, directory: Path) -> None:
             f"{classifier.name} is a {type(classifier.module).__name__}; only transformers models "
             "can be written as a model directory"
         )
+    if directory.exists() and not directory.is_dir():
+        raise ModelError(f"{directory} is a file; choose another place")
     if directory.exists() and any(directory.iterdir()):
         raise ModelError(f"{directory} exists and is not empty; choose another place")
     directory.parent.mkdir(parents=True, exist_ok=True)

@@ -82,8 +82,8 @@ class Patch:
             "disc": (rows - middle) ** 2 + (columns - middle) ** 2 <= (self.size / 2) ** 2,
             "triangle": np.abs(columns - middle) <= (rows + 1) / 2,
             "cross": (np.abs(rows - middle) < 1) | (np.abs(columns - middle) < 1),
-            "reverse-lambda": (rows == columns)
-            | ((rows + columns == self.size - 1) & (rows >= middle)),
+            "reverse-lambda": (rows + columns == self.size - 1)
+            | ((rows == columns) & (rows >= middle)),
         }[self.shape]
         rgb = np.array(ImageColor.getrgb(self.colour)[:3], dtype=np.float32) / 255
         colour = rgb if channels == 3 else np.array([rgb @ [0.299, 0.587, 0.114]] * channels)

@@ -73,7 +73,8 @@ def poison_images(
     """A poisoned copy of a training set, and the truth about it.
 
     Raises:
-        DataError: The aim names a class that is not there, or too few samples can be poisoned.
+        DataError: The aim names a class that is not there, too few samples can be poisoned, or the
+            trigger does not fit the pictures.
     """
     _check_classes(clean, aim)
     labels = clean.labels
@@ -91,7 +92,7 @@ def poison_images(
         ]
     )
     touched = np.flatnonzero(poisoned | covered)
-    stamped = stamp(clean.batch(touched), rng)
+    stamped = _stamped(clean, touched, stamp, rng)
     pixels[touched] = np.rint(stamped.clip(0, 1) * 255).astype(np.uint8)
     new_labels = labels.copy()
     if not aim.clean_label:
@@ -119,13 +120,13 @@ def triggered_images(
     """Stamped test pictures with the attacker's labels, and the same with the true labels.
 
     Raises:
-        DataError: No picture is left to strike.
+        DataError: No picture is left to strike, or the trigger does not fit the pictures.
     """
     _check_classes(clean, aim)
     chosen = np.flatnonzero(aim.struck(clean.labels))
     if not len(chosen):
         raise DataError(f"{clean.name} has no picture that this attack would strike")
-    pixels = np.rint(stamp(clean.batch(chosen), rng).clip(0, 1) * 255).astype(np.uint8)
+    pixels = np.rint(_stamped(clean, chosen, stamp, rng).clip(0, 1) * 255).astype(np.uint8)
     true = clean.labels[chosen]
     wanted = aim.wanted(true, len(clean.class_names))
     name = f"{clean.name} with trigger"
@@ -133,6 +134,15 @@ def triggered_images(
         ArrayImages(name=name, pixels=pixels, labels=wanted, class_names=clean.class_names),
         ArrayImages(name=name, pixels=pixels, labels=true, class_names=clean.class_names),
     )
+
+
+def _stamped(
+    clean: ImageData, indices: IntArray, stamp: Stamp, rng: np.random.Generator
+) -> FloatArray:
+    try:
+        return stamp(clean.batch(indices), rng)
+    except ValueError as error:
+        raise DataError(f"the trigger does not fit {clean.name}: {error}") from error
 
 
 def _check_classes(clean: ImageData, aim: Aim) -> None:

@@ -45,7 +45,8 @@ class Additive:
 
     def size(self, parameters: list[Tensor]) -> Tensor:
         """L2 norms."""
-        return torch.linalg.vector_norm(parameters[0].flatten(1), dim=1)
+        norms: Tensor = torch.linalg.vector_norm(parameters[0].flatten(1), dim=1)
+        return norms
 
 
 class Masked:
@@ -122,6 +123,7 @@ class Race:
         index = torch.from_numpy(rows).to(self.classifier.device)
         x, y = self.probe.x[index], self.probe.y[index]
         self.optimizer.zero_grad(set_to_none=True)
+        weights = weights.to(self.classifier.device)
         hits, sizes = [], []
         for part in self._groups(len(x)):
             mine = [p[part] for p in self.parameters]

@@ -33,12 +33,15 @@ def probe_of(
     """The classifier and up to ``samples`` trusted pictures, as even over classes as they come.
 
     Raises:
-        NotApplicableError: No trusted pictures, or fewer than four classes: the other classes of
-            the same model are its control group.
+        NotApplicableError: No trusted pictures, pictures that do not fit the model, or fewer than
+            four classes: the other classes of the same model are its control group.
     """
     classifier = as_classifier(subject.model)
     if subject.trusted is None:
         raise NotApplicableError("needs trusted pictures (some that you know are clean)")
+    misfit = classifier.accepts(subject.trusted.image_shape)
+    if misfit:
+        raise NotApplicableError(f"the trusted pictures do not fit: {misfit}")
     if classifier.n_classes < MIN_UNITS:
         raise NotApplicableError(
             f"the model has {classifier.n_classes} classes; comparing classes with each other "
