@@ -95,7 +95,7 @@ def test_small_label_types_become_int64() -> None:
     data = ArrayImages(
         name="x",
         pixels=np.zeros((2, 1, 2, 2), np.uint8),
-        labels=np.array([0, 1], dtype=np.uint8),  # type: ignore[arg-type]
+        labels=np.array([0, 1], dtype=np.uint8),
         class_names=("a", "b"),
     )
     assert data.labels.dtype == np.int64

@@ -14,7 +14,7 @@ def _images(per_class: tuple[int, ...]) -> ArrayImages:
 
 
 def _counts(labels: np.ndarray, classes: int) -> list[int]:
-    return np.bincount(labels, minlength=classes).tolist()
+    return [int(count) for count in np.bincount(labels, minlength=classes)]
 
 
 def _rows(data: object) -> list[int]:

@@ -94,7 +94,7 @@ def load(
         if not rest:
             raise DataError(f"{source!r}: expected something behind the colon, as in {_form(form)}")
         return _READERS[form](rest, split, source, size)
-    guessed = _guess(source)
+    guessed = _guess(source) if source.strip() else None
     if guessed is not None:
         return _READERS[guessed](source, split, source, size)
     near = difflib.get_close_matches(source, ["signs", "fashion-mnist", "cifar10"], n=1, cutoff=0.5)

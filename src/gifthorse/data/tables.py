@@ -73,18 +73,23 @@ def load_parquet(pattern: str, split: str, *, name: str, size: tuple[int, int] |
     """
     import datasets
     import pyarrow as pa
+    import pyarrow.parquet as pq
 
     files = _parquet_files(pattern, split)
+    file = files[0]
     try:
+        # Reading the ends of the files first gives short errors, before anything is converted.
+        for file in files:
+            if pq.read_metadata(file).num_rows == 0:
+                raise DataError(f"{file}: got 0 images; leave this file out")
         dataset = datasets.Dataset.from_parquet([str(file) for file in files])
     except (datasets.exceptions.DatasetGenerationError, pa.ArrowException) as error:
-        cause = error.__cause__ or error
         raise DataError(
-            f"{name}: cannot read {files[0]}{' and others' if files[1:] else ''} as Parquet "
-            f"({cause}); get the file again"
+            f"{name}: cannot read {file} as Parquet ({error.__cause__ or error}); "
+            "get the file again"
         ) from error
     except (OSError, ValueError, TypeError, KeyError) as error:
-        raise DataError(f"{name}: cannot read {files[0]} as Parquet ({error})") from error
+        raise DataError(f"{name}: cannot read {file} as Parquet ({error})") from error
     return HubImages.wrap(dataset, name=name, size=size)
 
 
@@ -210,5 +215,5 @@ def _files_of_split(folder: Path, split: str) -> list[Path]:
 
 
 def is_parquet_folder(folder: Path) -> bool:
-    """Whether a folder holds Parquet files, at any depth."""
-    return next(folder.rglob("*.parquet"), None) is not None
+    """Whether a folder holds Parquet files, directly or one folder deeper."""
+    return any(next(folder.glob(level), None) for level in ("*.parquet", "*/*.parquet"))
