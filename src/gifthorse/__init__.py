@@ -1,3 +1,58 @@
-"""gifthorse: look a gift horse in the mouth."""
+"""gifthorse: look a gift horse in the mouth.
+
+    record = gifthorse.audit("./model", trusted="folder:./photos")   # is this model backdoored?
+    record = gifthorse.scan("npz:data.npz")                          # which samples are poisoned?
+    result = gifthorse.repair("./model", trusted="folder:./photos")  # can it be saved?
+
+The names below are imported when they are first used, so that `import gifthorse` stays fast.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from gifthorse.auditing.audit import audit
+    from gifthorse.auditing.repair import repair
+    from gifthorse.auditing.scan import scan
+    from gifthorse.bench.plant import plant
+    from gifthorse.data.sources import load as load_data
+    from gifthorse.models.classifier import ImageClassifier, Preprocessing
+    from gifthorse.models.loading import load_classifier
+    from gifthorse.report.write import write_report
+
+_PUBLIC = {
+    "ImageClassifier": "gifthorse.models.classifier",
+    "Preprocessing": "gifthorse.models.classifier",
+    "audit": "gifthorse.auditing.audit",
+    "load_classifier": "gifthorse.models.loading",
+    "load_data": "gifthorse.data.sources",
+    "plant": "gifthorse.bench.plant",
+    "repair": "gifthorse.auditing.repair",
+    "scan": "gifthorse.auditing.scan",
+    "write_report": "gifthorse.report.write",
+}
+
+__all__ = [
+    "ImageClassifier",
+    "Preprocessing",
+    "__version__",
+    "audit",
+    "load_classifier",
+    "load_data",
+    "plant",
+    "repair",
+    "scan",
+    "write_report",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'gifthorse' has no attribute {name!r}")
+    return getattr(import_module(_PUBLIC[name]), "load" if name == "load_data" else name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_PUBLIC])

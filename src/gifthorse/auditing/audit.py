@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from gifthorse.audit.examine import Examination, Plan, cost_record, examine, plugins
-from gifthorse.audit.subjects import Classifiers, Held, Pictures, data_record, hold, model_record
+from gifthorse.auditing.examine import Examination, Plan, cost_record, examine, plugins
+from gifthorse.auditing.subjects import Classifiers, Held, Pictures, data_record, hold, model_record
 from gifthorse.core.record import AuditRecord
 from gifthorse.core.types import Progress, Subject, Verdict, silent
 from gifthorse.metrics.rates import agreement

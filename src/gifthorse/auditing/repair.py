@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 
-from gifthorse.audit.auditing import DEFAULT_DETECTORS, DEFAULT_SAMPLES, audit_held
-from gifthorse.audit.examine import Examination, Plan, plugins
-from gifthorse.audit.mending import mend
-from gifthorse.audit.subjects import Classifiers, Held, Pictures, hold
+from gifthorse.auditing.audit import DEFAULT_DETECTORS, DEFAULT_SAMPLES, audit_held
+from gifthorse.auditing.examine import Examination, Plan, plugins
+from gifthorse.auditing.mend import mend
+from gifthorse.auditing.subjects import Classifiers, Held, Pictures, hold
 from gifthorse.core.errors import DataError
 from gifthorse.core.record import AuditRecord, RepairRecord
 from gifthorse.core.rng import child_rng

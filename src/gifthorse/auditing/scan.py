@@ -5,12 +5,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gifthorse.audit.examine import Plan, cost_record, examine, plugins
-from gifthorse.audit.subjects import Classifiers, Pictures, data_record, hold, open_pictures
+from gifthorse.auditing.examine import Plan, cost_record, examine, plugins
+from gifthorse.auditing.subjects import Classifiers, Pictures, data_record, hold, open_pictures
 from gifthorse.core.errors import DataError
 from gifthorse.core.record import AuditRecord
 from gifthorse.core.rng import child_rng, draw_seed
 from gifthorse.core.types import Features, ImageData, IntArray, Progress, Subject, Verdict, silent
+from gifthorse.data.sources import Split
 from gifthorse.models.classifier import ImageClassifier
 from gifthorse.models.networks import small_network
 from gifthorse.models.passes import extract_features, metered
@@ -34,7 +35,7 @@ def scan(
     detectors: Sequence[str] = DEFAULT_DETECTORS,
     false_alarm_rate: float = 0.05,
     training: TrainingPlan | None = None,
-    split: str = "train",
+    split: Split = "train",
     seed: int = 0,
     progress: Progress = silent,
 ) -> AuditRecord:

@@ -13,10 +13,10 @@ from gifthorse.core.rng import child_rng
 from gifthorse.core.types import FloatArray, ImageData, IntArray
 from gifthorse.data.images import ArrayImages, digest
 from gifthorse.data.relabelled import Relabelled
-from gifthorse.data.sources import load
+from gifthorse.data.sources import Split, load
 from gifthorse.data.splits import stratified_sample
 from gifthorse.models.classifier import ImageClassifier
-from gifthorse.models.loading import load_classifier, stated_size
+from gifthorse.models.loading import load_classifier, resize_goal
 
 Pictures = ImageData | str | Path | tuple[FloatArray, IntArray]
 """A data set, its name or path, or arrays: pictures (n, c, h, w) in [0, 1] and labels (n,)."""
@@ -34,14 +34,15 @@ class Held:
 
 
 def open_pictures(
-    source: Pictures, *, split: str = "test", size: tuple[int, int] | None = None
+    source: Pictures, *, split: Split = "test", photo_size: tuple[int, int] | None = None
 ) -> ImageData:
     """The data set that a user named.
 
     Args:
         source: See ``Pictures``.
-        split: ``train`` or ``test``, where the source has both.
-        size: (height, width) for photographs of varying size.
+        split: Where the source has both.
+        photo_size: (height, width) to resize photographs to. Arrays keep their size: there, another
+            size than the model's is more likely a mistake than a photograph.
     """
     if isinstance(source, tuple):
         pixels, labels = source
@@ -50,9 +51,12 @@ def open_pictures(
         return ArrayImages.from_floats(
             name="arrays", pixels=pixels, labels=labels, class_names=names
         )
-    if isinstance(source, str | Path):
-        return load(str(source), split=split, size=size)
-    return source
+    if not isinstance(source, str | Path):
+        return source
+    data = load(str(source), split=split)
+    if photo_size is not None and not isinstance(data, ArrayImages):
+        return load(str(source), split=split, size=photo_size)
+    return data
 
 
 def hold(
@@ -84,9 +88,10 @@ def hold(
         return Held(classifier=held, trusted=None, notes=())
     if isinstance(model, ImageClassifier):
         classifier = model
-        data = open_pictures(trusted, size=classifier.input_shape[1:])
+        goal = classifier.input_shape[1:] if classifier.preprocessing.resize else None
+        data = open_pictures(trusted, photo_size=goal)
     else:
-        data = open_pictures(trusted, size=stated_size(model))
+        data = open_pictures(trusted, photo_size=resize_goal(model))
         # A directory that states no picture size takes that of the pictures it is judged with.
         classifier = load_classifier(model, image_size=data.image_shape[1:])
     misfit = classifier.accepts(data.image_shape)

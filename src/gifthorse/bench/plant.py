@@ -8,15 +8,15 @@ from pathlib import Path
 
 import numpy as np
 
-from gifthorse.audit.examine import cost_record, spec_record
-from gifthorse.audit.subjects import model_record
+from gifthorse.auditing.examine import cost_record, spec_record
+from gifthorse.auditing.subjects import model_record
 from gifthorse.core.errors import DataError
 from gifthorse.core.exhibits import PicturesExhibit, picture
 from gifthorse.core.protocols import Poison
 from gifthorse.core.record import PlantRecord
 from gifthorse.core.rng import child_rng, draw_seed
 from gifthorse.core.types import Cost, GroundTruth, ImageData, Progress, Specimen, Subject, silent
-from gifthorse.data.sources import save_npz
+from gifthorse.data.npz import save_npz
 from gifthorse.metrics.rates import agreement
 from gifthorse.models.classifier import ImageClassifier
 from gifthorse.models.networks import small_network

@@ -7,12 +7,15 @@ from pathlib import Path
 import numpy as np
 
 from gifthorse.attacks.data.badnets import BadNets
-from gifthorse.audit import auditing, scanning
-from gifthorse.audit.examine import Plan, plugins
-from gifthorse.audit.mending import mend
-from gifthorse.audit.planting import Planted, attack_success, plant
-from gifthorse.audit.repairing import flagged_evidence
-from gifthorse.audit.subjects import Held
+from gifthorse.auditing.audit import DEFAULT_DETECTORS as MODEL_DETECTORS
+from gifthorse.auditing.audit import DEFAULT_SAMPLES, audit_held
+from gifthorse.auditing.examine import Plan, plugins
+from gifthorse.auditing.mend import mend
+from gifthorse.auditing.repair import flagged_evidence
+from gifthorse.auditing.scan import DEFAULT_DETECTORS as DATA_DETECTORS
+from gifthorse.auditing.scan import scan_with, suspects_of
+from gifthorse.auditing.subjects import Held
+from gifthorse.bench.plant import Planted, attack_success, plant
 from gifthorse.core.record import AuditRecord, Chapter, RepairRecord, StoryRecord
 from gifthorse.core.rng import child_rng
 from gifthorse.core.types import BoolArray, ImageData, Progress, Verdict
@@ -114,17 +117,15 @@ def run_story(
 
     tell("[2/5] Auditing the model, as someone who only has it and some trusted pictures …")
     held = _held(planted.classifier, trusted, seed)
-    plan = Plan(detectors=plugins("detectors", auditing.DEFAULT_DETECTORS), seed=seed)
-    audit, examination = auditing.audit_held(held, plan, progress=progress)
+    plan = Plan(detectors=plugins("detectors", MODEL_DETECTORS), seed=seed)
+    audit, examination = audit_held(held, plan, progress=progress)
     text = f"{audit.verdict}: {audit.reason}"
     tell(text)
     chapters.append(Chapter(title="The audit", text=text, record=audit))
 
     tell("[3/5] Scanning the training data …")
-    scan_plan = Plan(detectors=plugins("detectors", scanning.DEFAULT_DETECTORS), seed=seed)
-    scan = scanning.scan_with(
-        planted.classifier, planted.training_data, scan_plan, progress=progress
-    )
+    scan_plan = Plan(detectors=plugins("detectors", DATA_DETECTORS), seed=seed)
+    scan = scan_with(planted.classifier, planted.training_data, scan_plan, progress=progress)
     text, found = _scanned_text(scan, planted)
     tell(text)
     chapters.append(Chapter(title="The training data", text=text, record=scan))
@@ -148,7 +149,7 @@ def run_story(
     chapters.append(Chapter(title="The repair", text=text, record=repair))
 
     tell("[5/5] Auditing the repaired model …")
-    again, _ = auditing.audit_held(_held(after, trusted, seed), plan, progress=progress)
+    again, _ = audit_held(_held(after, trusted, seed), plan, progress=progress)
     text = f"{again.verdict}: {again.reason}"
     tell(text)
     chapters.append(Chapter(title="The second audit", text=text, record=again))
@@ -178,7 +179,7 @@ def run_story(
 
 
 def _held(classifier: ImageClassifier, trusted: ImageData, seed: int) -> Held:
-    few = stratified_sample(trusted, auditing.DEFAULT_SAMPLES, child_rng(seed, "trusted"))
+    few = stratified_sample(trusted, DEFAULT_SAMPLES, child_rng(seed, "trusted"))
     return Held(classifier=classifier, trusted=few, notes=())
 
 
@@ -205,7 +206,7 @@ def _scanned_text(scan: AuditRecord, planted: Planted) -> tuple[str, float]:
     truth = planted.specimen.truth
     assert truth is not None  # noqa: S101 - what was planted has a truth
     flagged: BoolArray = np.zeros(len(truth.poisoned), dtype=np.bool_)
-    flagged[scanning.suspects_of(scan)] = True
+    flagged[suspects_of(scan)] = True
     found, wrong = true_and_false_positive_rates(flagged, truth.poisoned)
     text = (
         f"{scan.verdict}: {scan.reason}. Checked against the truth: {found.count} of {found.total} "

@@ -58,8 +58,8 @@ def audit(
 
       gifthorse audit ./model --trusted npz:clean.npz --detector neural_cleanse
     """
-    from gifthorse.audit.auditing import DEFAULT_DETECTORS
-    from gifthorse.audit.auditing import audit as run_audit
+    from gifthorse.auditing.audit import DEFAULT_DETECTORS
+    from gifthorse.auditing.audit import audit as run_audit
 
     use_threads(threads)
     with progress_bar() as progress:

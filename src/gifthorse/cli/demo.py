@@ -32,7 +32,7 @@ def demo(
 
       gifthorse demo --data fashion-mnist --out demo-fashion
     """
-    from gifthorse.audit.story import SCENARIOS, run_story
+    from gifthorse.bench.story import SCENARIOS, run_story
 
     if data not in SCENARIOS:
         raise DataError(f"no demonstration on {data!r}; known: {', '.join(SCENARIOS)}")

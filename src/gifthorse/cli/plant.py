@@ -34,8 +34,8 @@ def plant(
 
       gifthorse plant blended:alpha=0.2,rate=0.02 planted --data fashion-mnist --twin
     """
-    from gifthorse.audit.planting import check_place, save_specimen
-    from gifthorse.audit.planting import plant as run_plant
+    from gifthorse.bench.plant import check_place, save_specimen
+    from gifthorse.bench.plant import plant as run_plant
     from gifthorse.core.registry import build, parse_spec
     from gifthorse.data.sources import load
     from gifthorse.models.training import TrainingPlan

@@ -47,8 +47,8 @@ def repair(
 
       gifthorse repair ./model ./repaired --trusted fashion-mnist --method fine_pruning
     """
-    from gifthorse.audit.planting import check_place
-    from gifthorse.audit.repairing import repair as run_repair
+    from gifthorse.auditing.repair import repair as run_repair
+    from gifthorse.bench.plant import check_place
     from gifthorse.models.saving import save_classifier
 
     use_threads(threads)

@@ -1,7 +1,7 @@
 """`gifthorse scan`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -41,7 +41,9 @@ def scan(
         typer.Option("--detector", help="name or name:option=value,…; may be repeated."),
     ] = None,
     false_alarm_rate: Rate_ = 0.05,
-    split: Annotated[str, typer.Option("--split", help="train or test.")] = "train",
+    split: Annotated[
+        Literal["train", "test"], typer.Option("--split", help="Which part, if there are two.")
+    ] = "train",
     suspects: Annotated[
         Path | None,
         typer.Option("--suspects", help="Write the indices of suspect samples, one a line."),
@@ -61,8 +63,8 @@ def scan(
 
       gifthorse scan npz:data.npz --model ./model --suspects suspects.txt
     """
-    from gifthorse.audit.scanning import DEFAULT_DETECTORS, suspects_of
-    from gifthorse.audit.scanning import scan as run_scan
+    from gifthorse.auditing.scan import DEFAULT_DETECTORS, suspects_of
+    from gifthorse.auditing.scan import scan as run_scan
 
     use_threads(threads)
     with progress_bar() as progress:

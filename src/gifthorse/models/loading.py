@@ -1,7 +1,9 @@
 """Opens an image-classification directory in the Hugging Face layout; never runs code from it.
 
 Only safetensors weights are opened. A directory that holds nothing but a pickle is refused, and
-``trust_remote_code`` is never passed.
+``trust_remote_code`` is only ever passed as False (left out, transformers would ask on the
+terminal). Keys of ``config.json`` that make transformers load other weights than those checked
+here, or code from a hub, are refused.
 """
 
 import json
@@ -40,6 +42,7 @@ def load_classifier(
     """
     directory = _directory(source)
     config = _read_json(directory / "config.json", "describes the model")
+    _check_config(directory, config)
     _check_weights(directory)
     module, names = _build(directory, config)
     pre = _preprocessing(directory, module.config, image_size)
@@ -48,20 +51,20 @@ def load_classifier(
     )
 
 
-def stated_size(source: str | Path) -> tuple[int, int] | None:
-    """The (height, width) that a model directory asks for, or None if it does not say.
+def resize_goal(source: str | Path) -> tuple[int, int] | None:
+    """The (height, width) that a model directory resizes pictures to; None if it does not resize.
 
     Raises:
         ModelError: There is no readable model directory.
     """
     directory = _directory(source)
-    size = _read_json(directory / "config.json", "describes the model").get("image_size")
+    _read_json(directory / "config.json", "describes the model")
     path = directory / "preprocessor_config.json"
     data = _read_json(path, "") if path.exists() else {}
     try:
-        return _preprocessor_size(data) or _size(size)
-    except (TypeError, ValueError, KeyError, IndexError) as error:
-        raise ModelError(f"{path} or config.json: the size is not understood: {error}") from error
+        return _preprocessor_size(data) if data.get("do_resize", False) else None
+    except (TypeError, ValueError, KeyError, IndexError, ArithmeticError) as error:
+        raise ModelError(f"{path} is not understood: {error}") from error
 
 
 def _directory(source: str | Path) -> Path:
@@ -99,23 +102,40 @@ def _read_json(path: Path, purpose: str) -> dict[str, Any]:
         data = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise ModelError(f"{path} is missing; it {purpose}") from error
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ModelError(f"{path} cannot be read as JSON: {error}") from error
     if not isinstance(data, dict):
         raise ModelError(f"{path} holds a {type(data).__name__}; expected a JSON object")
     return data
 
 
+def _check_config(directory: Path, config: dict[str, Any]) -> None:
+    """Nothing in the directory sends transformers to weights or code that we do not check."""
+    if "transformers_weights" in config:
+        raise ModelError(
+            f"{directory}: config.json names its weights ({config['transformers_weights']!r}); "
+            "only model.safetensors and its shards are opened"
+        )
+    if (directory / "adapter_config.json").exists():
+        raise ModelError(f"{directory} holds an adapter; merge it into its model first")
+    for key, value in config.items():
+        if key.endswith("_implementation") and "/" in str(value):
+            raise ModelError(
+                f"{directory}: config.json asks for code from a hub ({key}: {value!r}); "
+                "no code runs from a model that is examined"
+            )
+
+
 def _check_weights(directory: Path) -> None:
-    """Every safetensors file opens, and every number in it is finite."""
+    """Every safetensors file that transformers would open is whole, every number in it finite."""
     index = directory / "model.safetensors.index.json"
-    if index.exists():
+    if (directory / "model.safetensors").exists():
+        files = ["model.safetensors"]  # transformers prefers it to an index
+    elif index.exists():
         shards = _read_json(index, "lists the shards").get("weight_map")
-        files = set(shards.values()) if isinstance(shards, dict) else set()
+        files = list(shards.values()) if isinstance(shards, dict) else []
         if not files or not all(isinstance(f, str) and Path(f).name == f for f in files):
             raise ModelError(f"{index} does not map weights to files of the same directory")
-    elif (directory / "model.safetensors").exists():
-        files = {"model.safetensors"}
     else:
         pickles = sorted(p.name for pattern in _PICKLES for p in directory.glob(pattern))
         if pickles:
@@ -125,7 +145,7 @@ def _check_weights(directory: Path) -> None:
                 "to do so"
             )
         raise ModelError(f"{directory / 'model.safetensors'} is missing")
-    for name in sorted(files):
+    for name in sorted(set(files)):
         _check_safetensors(directory / name)
 
 
@@ -153,7 +173,9 @@ def _build(directory: Path, config: dict[str, Any]) -> tuple[Any, tuple[str, ...
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     try:
-        parsed = AutoConfig.from_pretrained(directory, local_files_only=True)
+        parsed = AutoConfig.from_pretrained(
+            directory, local_files_only=True, trust_remote_code=False
+        )
         if type(parsed) not in AutoModelForImageClassification._model_mapping:  # noqa: SLF001
             raise ModelError(
                 f"{directory}: model type {model_type!r} is no image classifier that "
@@ -164,6 +186,7 @@ def _build(directory: Path, config: dict[str, Any]) -> tuple[Any, tuple[str, ...
             config=parsed,
             use_safetensors=True,
             local_files_only=True,
+            trust_remote_code=False,
             output_loading_info=True,
             dtype=torch.float32,
         )
@@ -205,7 +228,7 @@ def _preprocessing(
         return _parse_preprocessing(
             data, channels, _size(getattr(config, "image_size", None)) or image_size
         )
-    except (TypeError, ValueError, KeyError, IndexError) as error:
+    except (TypeError, ValueError, KeyError, IndexError, ArithmeticError) as error:
         raise ModelError(f"{path} is not understood: {error}") from error
 
 

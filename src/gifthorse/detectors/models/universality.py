@@ -175,8 +175,8 @@ class _Result:
         self.universal = np.where(found, universal, universal[found].max())
         self.family, self._found, self._searched = family, found, searched
         self._parameters = parameters
-        ratio = np.log(alone) - np.log(self.universal.clip(1e-9))
-        self.residuals = moderated_residuals(ratio, PRIOR)
+        self.ratio = np.log(alone) - np.log(self.universal.clip(1e-9))
+        self.residuals = moderated_residuals(self.ratio, PRIOR)
 
     def trigger(self, target: int) -> RecoveredTrigger:
         """The best perturbation towards a class."""

@@ -1,0 +1,1 @@
+"""Specimens, stories and grids: the one place where evidence is joined with the truth."""
