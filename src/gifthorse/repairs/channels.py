@@ -210,11 +210,11 @@ def _moved_by(
 ) -> np.ndarray[tuple[int, int], np.dtype[np.bool_]]:
     """Which inputs move when channels first … stop − 1 are pushed, shape (stop − first, inputs)."""
     still = _linear_inputs(classifier, x, convolution, linear, first, stop, 0.0)
-    moved = np.zeros(still.shape, dtype=np.bool_)
-    for by in (push, -push):  # an activation function may hide one of the two
-        seen = _linear_inputs(classifier, x, convolution, linear, first, stop, by)
-        moved |= np.abs(seen - still) > _NOISE * push
-    return moved
+    # An activation function may hide one direction, hence both.
+    up, down = (
+        _linear_inputs(classifier, x, convolution, linear, first, stop, by) for by in (push, -push)
+    )
+    return np.asarray(np.maximum(np.abs(up - still), np.abs(down - still)) > _NOISE * push)
 
 
 def _linear_inputs(
