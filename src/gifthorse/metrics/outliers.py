@@ -74,12 +74,10 @@ class SpreadPrior:
     Attributes:
         spread: Typical standard deviation over the classes of one clean model.
         weight: Degrees of freedom that this knowledge is worth.
-        origin: Where it comes from.
     """
 
     spread: float
     weight: float
-    origin: str
 
 
 def moderated_residuals(values: ScoreArray, prior: SpreadPrior) -> ScoreArray:
@@ -116,19 +114,21 @@ class ModeratedNull:
 
     n: int
     tests: int
-    prior: SpreadPrior
+    weight: float
+    priors: str
 
     @property
     def origin(self) -> str:
         """Where the false-alarm rate comes from."""
         return (
             f"analytic: largest of {self.tests} × {self.n} moderated t statistics (one-sided, "
-            f"Bonferroni); spread shrunk towards {self.prior.spread:g} ({self.prior.origin})"
+            f"{self._freedom:g} degrees of freedom, Bonferroni); assumes log ratios close to normal "
+            f"over a clean model's classes; spread shrunk towards {self.priors}"
         )
 
     @property
     def _freedom(self) -> float:
-        return self.n - 2 + self.prior.weight
+        return self.n - 2 + self.weight
 
     def p_value(self, statistic: float) -> float:
         """Probability that a clean subject's largest residual reaches ``statistic``."""

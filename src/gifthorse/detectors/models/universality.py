@@ -46,11 +46,13 @@ from gifthorse.metrics.outliers import ModeratedNull, SpreadPrior, moderated_res
 from gifthorse.models.classifier import ImageClassifier
 
 FAMILIES = ("additive", "masked")
-PRIOR = SpreadPrior(
-    spread=0.15,
-    weight=8.0,
-    origin="clean development models, see docs/results.md",
-)
+PRIORS = {
+    "additive": SpreadPrior(spread=0.12, weight=8.0),
+    "masked": SpreadPrior(spread=0.27, weight=8.0),
+}
+"""Root mean square over clean development models (seeds and data in docs/results.md), with as much
+weight as the eight degrees of freedom of a ten-class model."""
+
 _UP, _DOWN = 1.1, 0.85
 _CHECK_EVERY = 10
 
@@ -116,7 +118,13 @@ class Universality:
 
     def null(self, evidence: Evidence) -> Null:
         """Largest moderated t statistic over classes and families."""
-        return ModeratedNull(n=len(evidence.scores), tests=len(FAMILIES), prior=PRIOR)
+        spreads = ", ".join(f"{prior.spread:g} ({name})" for name, prior in PRIORS.items())
+        return ModeratedNull(
+            n=len(evidence.scores),
+            tests=len(FAMILIES),
+            weight=PRIORS["additive"].weight,
+            priors=f"{spreads}, from clean development models",
+        )
 
     def _examine(
         self,
@@ -176,7 +184,7 @@ class _Result:
         self.family, self._found, self._searched = family, found, searched
         self._parameters = parameters
         self.ratio = np.log(alone) - np.log(self.universal.clip(1e-9))
-        self.residuals = moderated_residuals(self.ratio, PRIOR)
+        self.residuals = moderated_residuals(self.ratio, PRIORS[family])
 
     def trigger(self, target: int) -> RecoveredTrigger:
         """The best perturbation towards a class."""
