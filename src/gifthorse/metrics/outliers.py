@@ -122,8 +122,8 @@ class ModeratedNull:
         """Where the false-alarm rate comes from."""
         return (
             f"analytic: largest of {self.tests} × {self.n} moderated t statistics (one-sided, "
-            f"{self._freedom:g} degrees of freedom, Bonferroni); assumes log ratios close to normal "
-            f"over a clean model's classes; spread shrunk towards {self.priors}"
+            f"{self._freedom:g} degrees of freedom, Bonferroni); assumes log ratios close to "
+            f"normal over a clean model's classes; spread shrunk towards {self.priors}"
         )
 
     @property
