@@ -15,7 +15,7 @@ from gifthorse.metrics.outliers import (
     studentised_residuals,
 )
 
-PRIOR = SpreadPrior(spread=0.2, weight=6.0, origin="a test")
+PRIOR = SpreadPrior(spread=0.2, weight=6.0)
 
 
 def scores(*values: float) -> ScoreArray:
@@ -95,7 +95,7 @@ def test_moderated_residuals_match_a_loop() -> None:
 
 def test_a_prior_without_weight_changes_nothing() -> None:
     values = np.random.default_rng(3).normal(size=7)
-    weightless = SpreadPrior(spread=1.0, weight=0.0, origin="nowhere")
+    weightless = SpreadPrior(spread=1.0, weight=0.0)
     np.testing.assert_allclose(
         moderated_residuals(values, weightless), studentised_residuals(values), rtol=1e-10
     )
@@ -133,7 +133,7 @@ def test_clean_normals_exceed_the_moderated_threshold_at_the_stated_rate() -> No
     # The model behind the moderated t: variances vary as prior.spread² · weight / χ²(weight).
     rng = np.random.default_rng(5)
     trials, n, rate = 4000, 10, 0.05
-    threshold = ModeratedNull(n=n, tests=2, prior=PRIOR).threshold(rate)
+    threshold = ModeratedNull(n=n, tests=2, weight=PRIOR.weight, priors="0.2").threshold(rate)
     exceeded = 0
     for _ in range(trials):
         spreads = PRIOR.spread * np.sqrt(PRIOR.weight / rng.chisquare(PRIOR.weight, 2))
@@ -153,7 +153,11 @@ def test_clean_normals_exceed_the_anomaly_threshold_at_the_stated_rate() -> None
     assert (largest > 2).mean() > 0.25
 
 
-NULLS = [StudentisedNull(8), ModeratedNull(n=8, tests=2, prior=PRIOR), AnomalyIndexNull(8)]
+NULLS = [
+    StudentisedNull(8),
+    ModeratedNull(n=8, tests=2, weight=PRIOR.weight, priors="0.2"),
+    AnomalyIndexNull(8),
+]
 
 
 @pytest.mark.parametrize("null", NULLS, ids=lambda null: type(null).__name__)
@@ -181,5 +185,5 @@ def test_studentised_p_value_is_bonferroni_over_classes() -> None:
 
 
 def test_moderated_p_value_is_bonferroni_over_classes_and_tests() -> None:
-    null = ModeratedNull(n=10, tests=2, prior=PRIOR)
+    null = ModeratedNull(n=10, tests=2, weight=PRIOR.weight, priors="0.2")
     assert null.p_value(4.0) == pytest.approx(20 * stats.t(14).sf(4.0))
