@@ -79,7 +79,10 @@ def train(
         weight_decay=plan.weight_decay,
     )
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, max_lr=plan.learning_rate, total_steps=steps + 1, pct_start=0.2
+        optimizer,
+        max_lr=plan.learning_rate,
+        total_steps=steps + 1,
+        pct_start=max(0.2, 2 / (steps + 1)),  # a rise of no steps is a division by zero
     )
     with torch.random.fork_rng():
         torch.manual_seed(draw_seed(rng))
