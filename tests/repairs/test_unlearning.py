@@ -24,14 +24,10 @@ def dot(row: int, column: int, opacity: float) -> RecoveredTrigger:
     return RecoveredTrigger(target=0, mask=mask, pattern=np.full((1, 3, 3), 0.8, np.float32))
 
 
-def drawn(
-    count: int, *, passes: int = 1, share: float = 1.0, shift: int = 0, triggers: int = 1
-) -> Stamped:
+def drawn(count: int, *, passes: int = 1, share: float = 1.0, triggers: int = 1) -> Stamped:
     found = tuple(dot(1, 1, 0.5 / (i + 1)) for i in range(triggers))
     rng = np.random.default_rng(0)
-    return Stamped.draw(
-        grey(count), found, passes=passes, share=share, trigger_shift=shift, rng=rng
-    )
+    return Stamped.draw(grey(count), found, passes=passes, share=share, rng=rng)
 
 
 def test_stamping_by_hand() -> None:
@@ -56,18 +52,6 @@ def test_a_share_of_few_pictures_is_rounded_up() -> None:
 
 def test_triggers_take_turns() -> None:
     assert sorted(drawn(4, triggers=2).trigger) == [0, 0, 1, 1]
-
-
-def test_a_moved_trigger_loses_what_leaves_the_picture() -> None:
-    data = drawn(400, shift=2)
-    x = data.batch(np.arange(400))[:, 0]
-    places = np.abs(x - 0.2) > 0.1
-    assert places.any(axis=0).all()  # it reaches every pixel …
-    for picture, (down, right) in zip(places, data.offsets, strict=True):
-        expected = np.zeros((3, 3), dtype=bool)
-        if abs(down) < 2 and abs(right) < 2:  # … or is gone, from the middle by two
-            expected[1 + down, 1 + right] = True
-        np.testing.assert_array_equal(picture, expected)
 
 
 def test_without_a_trigger_it_says_what_to_do(
@@ -97,9 +81,7 @@ def test_a_trigger_of_another_size_is_refused(
         )
 
 
-@pytest.mark.parametrize(
-    ("option", "value"), [("share", 0.0), ("share", 1.1), ("triggers", 0), ("trigger_shift", -1)]
-)
+@pytest.mark.parametrize(("option", "value"), [("share", 0.0), ("share", 1.1), ("triggers", 0)])
 def test_options_out_of_range(option: str, value: float) -> None:
     with pytest.raises(ValueError, match=option):
         Unlearning(**{option: value})  # type: ignore[arg-type]

@@ -62,7 +62,7 @@ class FinePruning:
     batch_size: int = 32
     learning_rate: float = 0.01
     shift: int = 0
-    frozen_statistics: bool = True
+    frozen_statistics: bool = False
 
     def __post_init__(self) -> None:
         check_tuning(

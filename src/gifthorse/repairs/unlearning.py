@@ -7,8 +7,12 @@ trigger, and works only as well as that did.
 Deviations: the tenth of the training data is replaced by trusted pictures, which are far fewer, so
 they are passed over until ``min_steps`` steps are done (200 of 32 pictures: what one epoch over a
 tenth of 60,000 pictures takes; 0 gives one epoch), each pass with the trigger on other pictures;
-the learning rate follows one cycle; batch-normalisation statistics can be kept; the trigger can be
-moved about (``trigger_shift``), because inversion finds a trigger that works, not the attacker's.
+the learning rate follows one cycle; batch-normalisation statistics can be kept.
+
+The defaults were chosen on clean models alone (Fashion-MNIST, 500 and 50 trusted pictures): the
+highest learning rate of .003, .005 and .01 that costs less than 2 points of accuracy with 500, and
+statistics that move, which cost 1 to 2 points less than frozen ones. Moving the trigger or the
+pictures about at random was tried and left out: it taught less of the trigger at equal cost.
 """
 
 from collections.abc import Sequence
@@ -39,7 +43,6 @@ class Unlearning:
     Attributes:
         share: Share of the pictures that get the trigger, in (0, 1].
         triggers: How many triggers of each evidence are unlearned, the most suspicious first.
-        trigger_shift: Move the trigger by up to so many pixels, at random; 0 as published.
         epochs: Passes over the trusted pictures, at least 1.
         min_steps: Steps at least, whatever the number of pictures; 0 to count epochs alone.
         batch_size: Pictures a step, at least 2.
@@ -56,13 +59,12 @@ class Unlearning:
 
     share: float = 0.2
     triggers: int = 1
-    trigger_shift: int = 0
     epochs: int = 1
     min_steps: int = 200
     batch_size: int = 32
-    learning_rate: float = 0.01
+    learning_rate: float = 0.005
     shift: int = 0
-    frozen_statistics: bool = True
+    frozen_statistics: bool = False
 
     def __post_init__(self) -> None:
         check_tuning(
@@ -76,8 +78,6 @@ class Unlearning:
             raise ValueError(f"share must be in (0, 1], got {self.share!r}")
         if self.triggers < 1:
             raise ValueError(f"triggers must be at least 1, got {self.triggers!r}")
-        if self.trigger_shift < 0:
-            raise ValueError(f"trigger_shift must not be negative, got {self.trigger_shift!r}")
 
     def repair(
         self,
@@ -104,7 +104,6 @@ class Unlearning:
             found,
             passes=passes,
             share=self.share,
-            trigger_shift=self.trigger_shift,
             rng=rng,
         )
         return tune(
@@ -149,14 +148,12 @@ class Stamped:
         base: The clean pictures.
         rows: Which of them, shape (passes · n,).
         trigger: Which trigger each carries, −1 for none, shape (passes · n,).
-        offsets: Rows and columns that the trigger is moved by, shape (passes · n, 2).
         triggers: The triggers.
     """
 
     base: ImageData
     rows: IntArray
     trigger: IntArray
-    offsets: IntArray
     triggers: tuple[RecoveredTrigger, ...]
 
     @classmethod
@@ -167,10 +164,9 @@ class Stamped:
         *,
         passes: int,
         share: float,
-        trigger_shift: int,
         rng: np.random.Generator,
     ) -> "Stamped":
-        """Draw which pictures of each pass carry which trigger, and where.
+        """Draw which pictures of each pass carry which trigger.
 
         In every pass ``share`` of the pictures, rounded up, are stamped, triggers taking turns.
         """
@@ -179,12 +175,10 @@ class Stamped:
         trigger = np.full((passes, n), -1, dtype=np.int64)
         for carried in trigger:
             carried[rng.permutation(n)[:count]] = np.arange(count) % len(triggers)
-        offsets = rng.integers(-trigger_shift, trigger_shift + 1, (passes * n, 2))
         return cls(
             base=base,
             rows=np.tile(np.arange(n, dtype=np.int64), passes),
             trigger=trigger.ravel(),
-            offsets=offsets.astype(np.int64),
             triggers=triggers,
         )
 
@@ -216,28 +210,6 @@ class Stamped:
         x = self.base.batch(self.rows[indices])
         for place, index in enumerate(indices):
             if self.trigger[index] >= 0:
-                trigger = _moved(self.triggers[self.trigger[index]], self.offsets[index])
+                trigger = self.triggers[self.trigger[index]]
                 x[place : place + 1] = trigger.stamp(x[place : place + 1])
         return x
-
-
-def _moved(trigger: RecoveredTrigger, offset: IntArray) -> RecoveredTrigger:
-    """The trigger moved by (rows, columns); what leaves the picture is lost."""
-    if not offset.any():
-        return trigger
-    return RecoveredTrigger(
-        target=trigger.target,
-        mask=_slid(trigger.mask, offset),
-        pattern=_slid(trigger.pattern, offset),
-    )
-
-
-def _slid(values: FloatArray, offset: IntArray) -> FloatArray:
-    """Last two axes moved by (rows, columns), zeros coming in."""
-    slid = np.zeros_like(values)
-    height, width = values.shape[-2:]
-    down, right = (int(step) for step in offset)
-    slid[..., max(0, down) : height + min(0, down), max(0, right) : width + min(0, right)] = values[
-        ..., max(0, -down) : height + min(0, -down), max(0, -right) : width + min(0, -right)
-    ]
-    return slid
