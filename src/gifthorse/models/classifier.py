@@ -140,7 +140,14 @@ class ImageClassifier:
         return None
 
     def normalise(self, x: Tensor) -> Tensor:
-        """Pixels in [0, 1], shape (n, c, h, w), to what the network takes; differentiable."""
+        """Pixels in [0, 1], shape (n, c, h, w), to what the network takes; differentiable.
+
+        Raises:
+            ModelError: The pictures do not fit; without this, one channel would pass for three.
+        """
+        misfit = self.accepts((x.shape[1], x.shape[2], x.shape[3]))
+        if misfit:
+            raise ModelError(f"{self.name}: {misfit}")
         size = self.preprocessing.size
         if self.preprocessing.resize and size is not None and x.shape[-2:] != size:
             x = functional.interpolate(x, size, mode="bilinear", antialias=True)
