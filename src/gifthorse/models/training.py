@@ -59,6 +59,8 @@ def train(
     misfit = classifier.accepts(data.image_shape)
     if misfit:
         raise DataError(f"cannot train {classifier.name} on {data.name}: {misfit}")
+    if len(data) < 2:
+        raise DataError(f"{data.name} has one picture; training needs at least two")
     if int(data.labels.max()) >= classifier.n_classes:
         raise DataError(
             f"{data.name} has label {int(data.labels.max())} and {classifier.name} has only "
