@@ -56,7 +56,7 @@ def run() -> None:
     try:
         app()
     except GifthorseError as error:
-        err.print(f"[bold red]gifthorse:[/] {escape(str(error))}")
+        err.print(f"[bold red]gifthorse:[/] {escape(str(error))}", soft_wrap=True)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         err.print("gifthorse: interrupted")

@@ -107,8 +107,10 @@ def _misfit(value: Scalar, kind: Any) -> str | None:
 
 def spec_of(kind: str, plugin: Any) -> Spec:
     """The complete spec of an instance, defaults included; ``build`` turns it back."""
-    for name in names(kind):
-        if plugin_class(kind, name) is type(plugin):
+    # By name, not by loading: one broken plugin must not keep the others from being recorded.
+    place = f"{type(plugin).__module__}:{type(plugin).__qualname__}"
+    for name, point in _found(kind).items():
+        if point.value == place:
             fields = (field for field in dataclasses.fields(plugin) if field.init)
             return Spec(name, {field.name: getattr(plugin, field.name) for field in fields})
     raise SpecError(f"{type(plugin).__name__} is not installed as one of the {kind}")
