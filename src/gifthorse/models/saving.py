@@ -31,6 +31,7 @@ def save_classifier(classifier: ImageClassifier, directory: Path) -> None:
     scratch = Path(tempfile.mkdtemp(prefix=f".{directory.name}-", dir=directory.parent))
     logging.disable_progress_bar()
     classifier.module.save_pretrained(scratch)
+    _write_names(scratch / "config.json", classifier.class_names)
     pre, shape = classifier.preprocessing, classifier.input_shape
     (scratch / "preprocessor_config.json").write_text(
         json.dumps(
@@ -54,3 +55,11 @@ def save_classifier(classifier: ImageClassifier, directory: Path) -> None:
     if directory.exists():
         directory.rmdir()
     scratch.replace(directory)
+
+
+def _write_names(path: Path, names: tuple[str, ...]) -> None:
+    """The adapter's class names, which need not be those that the module came with."""
+    config = json.loads(path.read_text(encoding="utf-8"))
+    config["id2label"] = {str(i): name for i, name in enumerate(names)}
+    config["label2id"] = {name: i for i, name in enumerate(names)}
+    path.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
