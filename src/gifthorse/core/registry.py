@@ -94,7 +94,7 @@ def _misfit(value: Scalar, kind: Any) -> str | None:
     """What an option of a scalar type must be, or None if ``value`` is that."""
     if kind is float:
         number = isinstance(value, int | float) and not isinstance(value, bool)
-        return None if number and math.isfinite(value or 0) else "a finite number"
+        return None if number and math.isfinite(float(value or 0)) else "a finite number"
     if kind is int:
         whole = isinstance(value, int) and not isinstance(value, bool)
         return None if whole else "a whole number"
