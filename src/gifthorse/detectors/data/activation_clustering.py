@@ -6,17 +6,17 @@ cluster with 2-means, and judge the clusters by silhouette and relative size.
 
 Deviations, all declared:
 
-- ``space="published"`` stands for the paper's ten independent components. FastICA whitens ten
-  principal components and rotates them; distances, hence 2-means and silhouettes, do not depend on
-  the rotation, so it is left out. The default ``space="contrast"`` takes the ten directions in
-  which a class varies most *in units of the other classes' spread* (``suspicion.py``): in the
-  published space clusters follow whatever varies most, and a clean class with odd samples looks
-  worse than a poisoned one.
+- The default ``space="contrast"`` clusters in the ten directions in which a class varies most *in
+  units of the other classes' spread* (``suspicion.py``). ``space="published"`` stands for the
+  paper's ten independent components, and changes ``scores`` and ``suspects`` only. FastICA
+  whitens ten principal components and rotates them; distances, hence 2-means, do not depend on the
+  rotation, so it is left out. In that space a clean class with a few odd samples has a higher
+  silhouette than a poisoned one, so no verdict rests on it.
 - 2-means is run from cuts along the first five dimensions rather than from random points; the run
   with the best silhouette is kept, not the one with the least inertia.
 - The paper looks at silhouettes and sizes by eye. ``statistic`` is the largest studentised residual
-  of the silhouette over classes, so the other classes say what is normal. Size is noted, not
-  judged: a natural mode of a class can be small, and a large poison is not.
+  of the silhouette over classes (in the contrast space), so the other classes say what is normal.
+  Size is noted, not judged: a natural mode of a class can be small, and a large poison is not.
 - ``refine`` sharpens the smaller cluster of a class that stands out by Fisher's direction in all
   dimensions. Exclusionary reclassification (section 4.3) is not done: it needs a second training.
 
@@ -85,7 +85,7 @@ class ActivationClustering:
     """Scan of training data by two clusters in every class.
 
     Attributes:
-        space: Where to cluster: ``contrast`` or ``published``.
+        space: Which clusters give scores and suspects: ``contrast`` or ``published``.
         components: Dimensions of that space, 2 to 64.
         silhouette_samples: Samples of a class that its silhouette is computed on, at least 100.
         small: A cluster with a smaller share of its class is noted as small, in (0, 0.5].
@@ -173,22 +173,21 @@ class ActivationClustering:
         """Scores (n,), silhouette of every class, and its smaller cluster."""
         scores, silhouettes, parts = np.zeros(n), [], []
         for k, group in enumerate(groups.classes):
-            x = self._reduced(groups, k)
+            x = groups.centred(k) @ contrast_basis(groups, k)[:, : self.components]
             part = smaller(two_means(x, rng=rng))
+            silhouettes.append(silhouette(x, part, self.silhouette_samples, rng=rng))
+            if self.space == "published":
+                part = smaller(two_means(self._whitened(groups, k), rng=rng))
             share = float(part.mean())
             scores[group.indices] = np.where(part, 1 - share, share)
-            silhouettes.append(silhouette(x, part, self.silhouette_samples, rng=rng))
             parts.append(part)
             progress(k + 1, len(groups.classes), "activation clustering")
         return scores, np.array(silhouettes), parts
 
-    def _reduced(self, groups: Groups, k: int) -> Matrix:
-        """Features of the k-th class in the space that is clustered, (n_k, ≤ components)."""
-        centred = groups.centred(k)
-        if self.space == "contrast":
-            return np.asarray(centred @ contrast_basis(groups, k)[:, : self.components])
+    def _whitened(self, groups: Groups, k: int) -> Matrix:
+        """The k-th class on its principal components with unit variance, (n_k, ≤ components)."""
         basis = principal_basis(groups.classes[k].covariance)[:, : self.components]
-        x = centred @ basis
+        x = groups.centred(k) @ basis
         scale = x.std(axis=0)
         # Directions without variance hold rounding errors, which whitening would blow up.
         return np.asarray(np.divide(x, scale, out=np.zeros_like(x), where=scale > 1e-6 * scale[0]))

@@ -36,7 +36,7 @@ _RIDGE = 1e-2
 _SEARCH_SIZE = 2000
 _ROUNDS = 12
 _STARTS = 5
-_TAILS = (0.03, 0.1)
+_TAILS = (0.05, 0.1)
 _SAME = 1e-9
 
 Matrix = NDArray[np.float64]
@@ -223,7 +223,7 @@ def cleanest_split(x: Matrix, *, rng: np.random.Generator) -> Split:
 
     In coordinates where the class has unit variance in every direction, Fisher's direction between
     two parts is the difference of their means. So: cut, take that difference as the direction, cut
-    again. Starts are the two-means cut and the tails (3 % and 10 %) of the first five coordinates.
+    again. Starts are the two-means cut and the tails (5 % and 10 %) of the first five coordinates.
     Half of the samples (at most 2,000) are searched, the others measure.
 
     Args:
@@ -258,7 +258,7 @@ def cleanest_split(x: Matrix, *, rng: np.random.Generator) -> Split:
 def starting_parts(x: Matrix) -> BoolArray:
     """Divisions to start a search from: cut and tails of the first five columns, (n, r) to (n, s).
 
-    The cut is by two means, the tails are 3 % and 10 % on either side.
+    The cut is by two means, the tails are 5 % and 10 % on either side.
     """
     columns = x[:, :_STARTS]
     cuts, _ = two_means_cut(columns)
