@@ -110,6 +110,8 @@ def test_values_that_the_plugin_refuses(params: dict[str, Any]) -> None:
         ({"count": "3"}, "count must be a whole number, got '3'"),
         ({"share": float("nan")}, "share must be a finite number, got nan"),
         ({"share": float("inf")}, "share must be a finite number, got inf"),
+        ({"share": -float("inf")}, "share must be a finite number, got -inf"),
+        ({"share": 10**400}, f"share must be a finite number, got {10**400}"),
         ({"share": "half"}, "share must be a finite number, got 'half'"),
         ({"share": None}, "share must be a finite number, got None"),
         ({"word": 5}, "word must be text, got 5"),

@@ -2,7 +2,7 @@
 
 import dataclasses
 import difflib
-import math
+import sys
 from collections.abc import Mapping
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, get_type_hints
@@ -93,8 +93,10 @@ def build(kind: str, spec: Spec) -> Any:
 def _misfit(value: Scalar, kind: Any) -> str | None:
     """What an option of a scalar type must be, or None if ``value`` is that."""
     if kind is float:
-        number = isinstance(value, int | float) and not isinstance(value, bool)
-        return None if number and math.isfinite(float(value or 0)) else "a finite number"
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return "a finite number"
+        # A comparison, because math.isfinite fails on an int that no float can hold.
+        return None if abs(value) <= sys.float_info.max else "a finite number"
     if kind is int:
         whole = isinstance(value, int) and not isinstance(value, bool)
         return None if whole else "a whole number"
