@@ -197,8 +197,9 @@ def summarise(rows: list[dict[str, Any]]) -> None:
                 for row, hit in zip(mine, flagged & planted, strict=True)
                 if hit
             )
+            area = f"AUC {roc_auc(statistics, planted):.3f} [{low:.3f}, {high:.3f}]"
             print(
-                f"{detector} ({rule}): AUC {roc_auc(statistics, planted):.3f} [{low:.3f}, {high:.3f}]"
+                f"{detector} ({rule}): {area}"
                 f"; false alarms {false.count}/{false.total} [{false.low:.2f}, {false.high:.2f}]"
                 f"; found {hits.count}/{hits.total} [{hits.low:.2f}, {hits.high:.2f}]"
                 f"; right class {right}/{hits.count}"
