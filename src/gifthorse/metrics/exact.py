@@ -3,7 +3,9 @@
 import math
 from dataclasses import dataclass
 
+import numpy as np
 from scipy import stats
+from scipy.special import logsumexp
 
 from gifthorse.core.types import Threshold
 
@@ -32,8 +34,9 @@ def exceedance_p_value(count: int, total: int, *, rank: int, calibration: int) -
     """
     if not (0 <= count <= total and total >= 1 and 1 <= rank <= calibration):
         raise ValueError(f"{count} of {total} above rank {rank} of {calibration} is not possible")
-    beyond = stats.betabinom.sf(count - 1, total, rank, calibration + 1 - rank)
-    return float(min(1.0, max(beyond, 0.0)))
+    # The survival function of scipy is one minus a sum, and so never below 1e-16.
+    tail = stats.betabinom.logpmf(np.arange(count, total + 1), total, rank, calibration + 1 - rank)
+    return float(min(1.0, np.exp(logsumexp(tail))))
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from gifthorse.core.errors import DataError, NotApplicableError
 from gifthorse.core.types import BoolArray, FloatArray, IntArray, ScoreArray, Subject
-from gifthorse.metrics.outliers import MIN_UNITS, StudentisedNull, studentised_residuals
+from gifthorse.metrics.outliers import MIN_UNITS, StudentisedNull
 
 MIN_CLASS_SIZE = 50
 """Smaller classes are not examined: half of one must show a part of a few per cent."""
@@ -65,15 +65,31 @@ class Groups:
         group = self.classes[k]
         return np.asarray(self.values[group.indices] - group.mean, dtype=np.float64)
 
-    def residuals(self, statistic: ScoreArray) -> ScoreArray:
-        """How far each class's statistic lies above that of the others; (k,) to (k,)."""
-        return studentised_residuals(statistic)
-
     def pointed_to(self, residuals: ScoreArray) -> list[int]:
         """Positions of the classes that stand out at the 5 % level; always the worst, first."""
         limit = StudentisedNull(len(residuals)).threshold(0.05).value
         order = [int(k) for k in np.argsort(-residuals, kind="stable")]
         return order[:1] + [k for k in order[1:] if residuals[k] > limit]
+
+
+def standing_out(values: ScoreArray, *, least_spread: float) -> ScoreArray:
+    """How far each class's statistic lies above the others', in units of their spread.
+
+    The externally studentised residual (see ``metrics.outliers``), except that the spread is never
+    taken to be less than ``least_spread``: where all classes are nearly alike, a difference without
+    meaning would look enormous. That can only lower a positive residual, so the false-alarm rate
+    of the null still holds.
+
+    Args:
+        values: Shape (k,), k ≥ 3.
+        least_spread: Smallest standard deviation between classes that is believed.
+    """
+    n = len(values)
+    mean = (values.sum() - values) / (n - 1)
+    deviations = values - values.mean()
+    squares = (deviations**2).sum() - deviations**2 * n / (n - 1)
+    spread = np.sqrt(np.maximum(squares / (n - 2), least_spread**2) * n / (n - 1))
+    return np.asarray((values - mean) / spread)
 
 
 def group_features(subject: Subject) -> Groups:
