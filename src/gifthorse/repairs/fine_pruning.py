@@ -60,7 +60,7 @@ class FinePruning:
     epochs: int = 10
     min_steps: int = 200
     batch_size: int = 32
-    learning_rate: float = 0.01
+    learning_rate: float = 0.005
     shift: int = 0
     frozen_statistics: bool = False
 

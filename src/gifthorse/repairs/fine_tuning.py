@@ -1,7 +1,7 @@
 """Fine-tuning: train a little further on trusted pictures and hope that the backdoor is forgotten.
 
 The oldest repair, and the baseline of all others (Liu, Xie, Srivastava 2017, "Neural Trojans",
-arXiv:1710.00942, section 3.2, call it re-training). It often leaves the backdoor standing: nothing
+arXiv:1710.00942, call it re-training). It often leaves the backdoor standing: nothing
 in clean pictures contradicts it.
 
 Deviations: the length is at least ``min_steps`` steps however few pictures there are, the learning
@@ -41,7 +41,7 @@ class FineTuning:
     epochs: int = 10
     min_steps: int = 200
     batch_size: int = 32
-    learning_rate: float = 0.01
+    learning_rate: float = 0.005
     shift: int = 0
     frozen_statistics: bool = False
 
