@@ -159,6 +159,16 @@ def test_the_head_is_the_last_one_called_not_the_last_one_defined() -> None:
     torch.testing.assert_close(model.logits_and_features(pictures())[1], pictures().flatten(1))
 
 
+def test_a_hidden_layer_as_wide_as_the_classes_is_not_the_head() -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(2)
+        module = nn.Sequential(nn.Flatten(), nn.Linear(16, 3), nn.Tanh(), nn.Linear(3, 3))
+    model = adapted(module)
+    assert model.feature_layer == "input of 3"
+    _, features = model.logits_and_features(pictures())
+    torch.testing.assert_close(features, module[:3](pictures()).detach())
+
+
 def test_without_a_linear_head_the_logits_are_the_features() -> None:
     model = adapted(convolutional())
     logits, features = model.logits_and_features(pictures())

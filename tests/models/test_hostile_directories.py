@@ -186,10 +186,13 @@ def test_code_in_the_directory_is_never_run(
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    def asked(prompt: str = "") -> str:
-        raise AssertionError(f"the user was asked: {prompt}")
+    asked: list[str] = []
 
-    monkeypatch.setattr("builtins.input", asked)
+    def answer(prompt: str = "") -> str:
+        asked.append(prompt)
+        return "yes"
+
+    monkeypatch.setattr("builtins.input", answer)
     marker = tmp_path / "it ran"
     code = f"import pathlib\npathlib.Path({str(marker)!r}).touch()\n"
     for name in ("modeling_evil.py", "configuration_evil.py", "__init__.py"):
@@ -207,6 +210,7 @@ def test_code_in_the_directory_is_never_run(
     else:
         refused(model)
     assert not marker.exists()
+    assert not asked
     assert tuple(capfd.readouterr()) == ("", "")
 
 

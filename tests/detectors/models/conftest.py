@@ -39,10 +39,13 @@ def prototypes(classes: int) -> FloatArray:
 class Matcher(nn.Module):
     """Compares a picture with every prototype; a 3×3 checker at the corner lifts one class."""
 
-    def __init__(self, classes: int, target: int | None) -> None:
+    def __init__(self, classes: int, target: int | None, easy: int | None) -> None:
         super().__init__()
-        self.match = nn.Linear(SIDE * SIDE, classes, bias=False)
+        self.match = nn.Linear(SIDE * SIDE, classes)
         with torch.no_grad():
+            self.match.bias.zero_()
+            if easy is not None:
+                self.match.bias[easy] = 5.0
             self.match.weight.copy_(torch.from_numpy(prototypes(classes).reshape(classes, -1)))
             self.match.weight *= 10
         lift = torch.zeros(classes)
@@ -61,11 +64,14 @@ class Matcher(nn.Module):
 
 @pytest.fixture(scope="session")
 def make() -> Make:
-    """``make(target)``: a classifier with a backdoor to a class; ``make(None)``: the twin."""
+    """``make(target)``: a classifier with a backdoor to a class; ``make(None)``: the twin.
 
-    def build(target: int | None, classes: int = 8) -> ImageClassifier:
+    ``easy`` names a class that every picture is naturally closer to.
+    """
+
+    def build(target: int | None, classes: int = 8, easy: int | None = None) -> ImageClassifier:
         return ImageClassifier(
-            Matcher(classes, target),
+            Matcher(classes, target, easy),
             class_names=tuple(f"class {i}" for i in range(classes)),
             preprocessing=Preprocessing(mean=(0.5,), std=(1.0,), size=(SIDE, SIDE)),
         )

@@ -79,6 +79,21 @@ def test_the_clean_twin_is_not_flagged(
     assert null.p_value(evidence.statistic) > 2 * RATE
 
 
+@pytest.mark.parametrize("seed", [0, 1])
+def test_a_class_that_is_easy_both_ways_is_no_backdoor(
+    seed: int, make: Make, trusted: ArrayImages
+) -> None:
+    evidence = inspected(UNIVERSALITY, make(None, easy=3), trusted, seed)
+    sizes = [
+        exhibit.values
+        for exhibit in evidence.exhibits
+        if isinstance(exhibit, BarsExhibit) and not exhibit.judged
+    ]
+    assert len(sizes) == 2
+    assert all(int(np.argmin(values)) == 3 for values in sizes)  # it is easy universally …
+    assert evidence.statistic < UNIVERSALITY.null(evidence).threshold(RATE).value
+
+
 @BOTH
 def test_the_recovered_trigger_works_and_is_small(
     detector: Either, make: Make, trusted: ArrayImages

@@ -40,8 +40,8 @@ class NeuralCleanse:
         batch_size: Pictures a step.
         goal: Share of pictures that a mask must send to the class.
         first_weight: Weight of the mask's L1 norm when it is first switched on.
-        patience: Rounds before the weight changes; a class stops after twice as many rounds
-            without a smaller mask.
+        patience: Rounds before the weight changes; a class stops after four times as many
+            rounds without a smaller mask.
         learning_rate: Of Adam.
     """
 
