@@ -38,8 +38,10 @@ class Scenario:
         data: Data set name.
         source: The class that the story is about.
         target: The class that the backdoor leads to.
-        attack: Options of BadNets, without the target.
+        colour: Of the square.
+        size: Side of the square in pixels.
         rate: Share of poisoned training samples.
+        width: Channels of the network's first stage.
         training: How the models are trained.
     """
 
@@ -49,6 +51,7 @@ class Scenario:
     colour: str
     size: int
     rate: float
+    width: int
     training: TrainingPlan
 
 
@@ -60,7 +63,8 @@ SCENARIOS = {
         colour="yellow",
         size=4,
         rate=0.05,
-        training=TrainingPlan(epochs=12),
+        width=32,
+        training=TrainingPlan(epochs=15, learning_rate=0.05, shift=1),
     ),
     "fashion-mnist": Scenario(
         data="fashion-mnist",
@@ -69,7 +73,8 @@ SCENARIOS = {
         colour="white",
         size=3,
         rate=0.01,
-        training=TrainingPlan(epochs=4),
+        width=16,
+        training=TrainingPlan(epochs=5),
     ),
 }
 
@@ -104,7 +109,7 @@ def run_story(
         measured,
         training=scenario.training,
         with_twin=True,
-        width=24,
+        width=scenario.width,
         seed=seed,
         progress=progress,
     )
