@@ -54,9 +54,11 @@ def roc_auc(scores: ScoreArray, positive: BoolArray) -> float:
     """Probability that a positive scores above a negative, ties counting half, in [0, 1].
 
     Raises:
-        ValueError: One of the two groups is empty.
+        ValueError: One of the two groups is empty, or a score is not finite.
     """
     n_pos, n_neg = int(positive.sum()), int((~positive).sum())
+    if not np.isfinite(scores).all():
+        raise ValueError("ROC-AUC needs finite scores")
     if not n_pos or not n_neg:
         raise ValueError("ROC-AUC needs positives and negatives")
     _, inverse, counts = np.unique(scores, return_inverse=True, return_counts=True)

@@ -212,6 +212,9 @@ class ImageClassifier:
         sha = hashlib.sha256()
         pre = self.preprocessing
         sha.update(json.dumps([self.class_names, pre.mean, pre.std, pre.size, pre.resize]).encode())
+        # Two networks can share weights and differ in an activation.
+        kinds = [(key, type(part).__qualname__) for key, part in self.module.named_modules()]
+        sha.update(json.dumps(kinds).encode())
         for key, value in sorted(self.module.state_dict().items()):
             sha.update(f"{key}{tuple(value.shape)}{value.dtype}".encode())
             flat = value.detach().cpu().contiguous().view(-1)

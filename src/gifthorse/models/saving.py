@@ -1,8 +1,10 @@
 """Writes a classifier as a directory that plain ``transformers`` reads back."""
 
 import json
+import shutil
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from gifthorse.core.errors import ModelError
 from gifthorse.models.classifier import ImageClassifier
@@ -16,7 +18,7 @@ def save_classifier(classifier: ImageClassifier, directory: Path) -> None:
     Raises:
         ModelError: The model is not a transformers model, or the directory already holds files.
     """
-    from transformers import PreTrainedModel, logging
+    from transformers import PreTrainedModel
 
     if not isinstance(classifier.module, PreTrainedModel):
         raise ModelError(
@@ -29,8 +31,23 @@ def save_classifier(classifier: ImageClassifier, directory: Path) -> None:
         raise ModelError(f"{directory} exists and is not empty; choose another place")
     directory.parent.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(prefix=f".{directory.name}-", dir=directory.parent))
+    try:
+        _write_files(classifier, classifier.module, scratch)
+        # mkdtemp makes it private; a model directory is as readable as any other.
+        scratch.chmod(0o755)
+        if directory.exists():
+            directory.rmdir()
+        scratch.replace(directory)
+    except BaseException:
+        shutil.rmtree(scratch, ignore_errors=True)
+        raise
+
+
+def _write_files(classifier: ImageClassifier, module: Any, scratch: Path) -> None:
+    from transformers import logging
+
     logging.disable_progress_bar()
-    classifier.module.save_pretrained(scratch)
+    module.save_pretrained(scratch)
     _write_names(scratch / "config.json", classifier.class_names)
     pre, shape = classifier.preprocessing, classifier.input_shape
     (scratch / "preprocessor_config.json").write_text(
@@ -50,11 +67,6 @@ def save_classifier(classifier: ImageClassifier, directory: Path) -> None:
         + "\n",
         encoding="utf-8",
     )
-    # mkdtemp makes it private; a model directory is as readable as any other.
-    scratch.chmod(0o755)
-    if directory.exists():
-        directory.rmdir()
-    scratch.replace(directory)
 
 
 def _write_names(path: Path, names: tuple[str, ...]) -> None:
