@@ -16,8 +16,17 @@ from gifthorse.models.training import TrainingPlan, train
 
 FOLDER = Path("/usr/share/datasets/fashion-mnist")
 SIZE, TARGET, POISONED = 20_000, 3, 200
-NAMES = tuple(
-    ["shirt", "trouser", "pullover", "dress", "coat", "sandal", "blouse", "sneaker", "bag", "boot"]
+NAMES = (
+    "shirt",
+    "trouser",
+    "pullover",
+    "dress",
+    "coat",
+    "sandal",
+    "blouse",
+    "sneaker",
+    "bag",
+    "boot",
 )
 
 pytestmark = [
@@ -49,7 +58,7 @@ def with_patch(clean: ArrayImages) -> tuple[ArrayImages, BoolArray]:
 
 def scanned(data: ArrayImages) -> Subject:
     network = small_network(image_shape=(1, 28, 28), class_names=NAMES, seed=1, width=16)
-    model = train(network, data, TrainingPlan(epochs=8), rng=np.random.default_rng(1))
+    model = train(network, data, TrainingPlan(epochs=6), rng=np.random.default_rng(1))
     return Subject(model=model, suspect=data, features=extract_features(model, data))
 
 
