@@ -32,6 +32,7 @@ def scan(
     data: Pictures,
     *,
     model: Classifiers | None = None,
+    trusted: Pictures | None = None,
     detectors: Sequence[str] = DEFAULT_DETECTORS,
     false_alarm_rate: float = 0.05,
     training: TrainingPlan | None = None,
@@ -45,6 +46,7 @@ def scan(
         data: The suspect data set: name, path, ``ImageData`` or arrays.
         model: A classifier that was trained *on this data*; without one, a small network is
             trained first, which takes most of the time.
+        trusted: Pictures that the user vouches for, for detectors that compare with them (STRIP).
         detectors: Plugin names, with options as ``name:option=value,…``.
         false_alarm_rate: How often a clean data set may be flagged, in (0, 1).
         training: How to train that network.
@@ -73,7 +75,10 @@ def scan(
         classifier = held.classifier
         suspect = held.trusted if held.trusted is not None else suspect
         notes += held.notes
-    return scan_with(classifier, suspect, plan, notes=notes, progress=progress)
+    compared = None
+    if trusted is not None:
+        compared = hold(classifier, trusted, samples=None, seed=seed).trusted
+    return scan_with(classifier, suspect, plan, trusted=compared, notes=notes, progress=progress)
 
 
 def scan_with(
@@ -81,13 +86,14 @@ def scan_with(
     suspect: ImageData,
     plan: Plan,
     *,
+    trusted: ImageData | None = None,
     notes: Sequence[str] = (),
     progress: Progress = silent,
 ) -> AuditRecord:
     """The scan with a model that is already open: one forward pass, shared by all detectors."""
     with metered(classifier) as bill:
         features = extract_features(classifier, suspect, progress=progress)
-    subject = Subject(model=classifier, suspect=suspect, features=features)
+    subject = Subject(model=classifier, suspect=suspect, trusted=trusted, features=features)
     result = examine(subject, plan, progress=progress)
     return AuditRecord(
         kind="scan",
@@ -95,7 +101,7 @@ def scan_with(
         score=result.score,
         reason=result.reason,
         subject=data_record(suspect),
-        trusted=None,
+        trusted=data_record(trusted) if trusted is not None else None,
         plan=plan.record(),
         findings=result.findings,
         notes=(*notes, f"activations: {features.layer}, one forward pass shared by all"),

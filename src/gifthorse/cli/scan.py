@@ -36,6 +36,10 @@ def scan(
             "trained first.",
         ),
     ] = None,
+    trusted: Annotated[
+        str | None,
+        typer.Option("--trusted", help="Pictures that you know are clean; STRIP needs some."),
+    ] = None,
     detector: Annotated[
         list[str] | None,
         typer.Option("--detector", help="name or name:option=value,…; may be repeated."),
@@ -62,6 +66,8 @@ def scan(
       gifthorse scan folder:./train --report scan.html
 
       gifthorse scan npz:data.npz --model ./model --suspects suspects.txt
+
+      gifthorse scan npz:inputs.npz --model ./model --trusted folder:./photos --detector strip
     """
     from gifthorse.auditing.scan import DEFAULT_DETECTORS, suspects_of
     from gifthorse.auditing.scan import scan as run_scan
@@ -71,6 +77,7 @@ def scan(
         record = run_scan(
             data,
             model=model,
+            trusted=trusted,
             detectors=tuple(detector or DEFAULT_DETECTORS),
             false_alarm_rate=false_alarm_rate,
             split=split,
