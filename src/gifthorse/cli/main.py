@@ -24,6 +24,7 @@ app = typer.Typer(
     name="gifthorse",
     help="Look a gift horse in the mouth: find, remove and keep out backdoors in models and data.",
     no_args_is_help=True,
+    add_completion=False,
     pretty_exceptions_enable=False,
 )
 app.command()(audit)
