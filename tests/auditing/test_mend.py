@@ -60,10 +60,10 @@ class Fixed:
     def repair(
         self,
         subject: Subject,
-        evidence: Sequence[Evidence],  # noqa: ARG002
+        evidence: Sequence[Evidence],
         *,
-        rng: np.random.Generator,  # noqa: ARG002
-        progress: Progress,  # noqa: ARG002
+        rng: np.random.Generator,
+        progress: Progress,
     ) -> ImageClassifier:
         model = subject.model
         assert isinstance(model, ImageClassifier)

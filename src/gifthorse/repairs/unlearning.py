@@ -61,7 +61,7 @@ class Unlearning:
     paper: ClassVar[str] = "Wang et al. 2019, Neural Cleanse, IEEE S&P, section VI-C"
 
     share: float = 0.2
-    triggers: int = 1
+    triggers: int = 2
     epochs: int = 1
     min_steps: int = 200
     batch_size: int = 32
