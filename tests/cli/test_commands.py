@@ -25,7 +25,7 @@ def test_a_clean_model_is_clear_with_exit_code_0(
     assert record["kind"] == "audit"
     assert 0 <= record["score"] < 1.3
     assert record["findings"][0]["threshold"]["false_alarm_rate"] == 0.05
-    assert "CLEAR" in page.read_text(encoding="utf-8")
+    assert "Clear" in page.read_text(encoding="utf-8")
 
 
 def test_json_and_python_give_the_same_record(
