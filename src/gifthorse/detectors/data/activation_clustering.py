@@ -16,7 +16,8 @@ Deviations, all declared:
   with the best silhouette is kept, not the one with the least inertia.
 - The paper looks at silhouettes and sizes by eye. ``statistic`` is the largest studentised residual
   of the silhouette over classes (in the contrast space), so the other classes say what is normal.
-  Size is noted, not judged: a natural mode of a class can be small, and a large poison is not.
+  A class whose smaller cluster is not small by the paper's relative size (``small``) cannot stand
+  out: a natural mode can be half of a class, poison that size would be noticed otherwise.
 - ``refine`` sharpens the smaller cluster of a class that stands out by Fisher's direction in all
   dimensions. Exclusionary reclassification (section 4.3) is not done: it needs a second training.
 
@@ -91,7 +92,7 @@ class ActivationClustering:
         space: Which clusters give scores and suspects: ``contrast`` or ``published``.
         components: Dimensions of that space, 2 to 64.
         silhouette_samples: Samples of a class that its silhouette is computed on, at least 100.
-        small: A cluster with a smaller share of its class is noted as small, in (0, 0.5].
+        small: Only clusters with a smaller share of their class can be suspicious, in (0, 0.5].
         refine: Sharpen the cluster that is pointed to.
 
     Raises:
@@ -132,6 +133,9 @@ class ActivationClustering:
         data = subject.suspect
         scores, silhouettes, parts = self._examine(groups, len(data), rng, progress)
         residuals = standing_out(silhouettes, least_spread=_LEAST_SPREAD)
+        # A class that falls in two halves has two natural modes; poison is the smaller part.
+        small = np.array([part.mean() < self.small for part in parts])
+        residuals = np.where(small, residuals, np.minimum(residuals, 0.0))
         pointed = groups.pointed_to(residuals)
         suspects = np.concatenate([self._suspects(groups, k, parts[k]) for k in pointed])
         worst = pointed[0]
