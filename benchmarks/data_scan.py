@@ -36,7 +36,7 @@ def main() -> None:
     classifier = small_network(
         image_shape=data.image_shape, class_names=data.class_names, seed=0, width=options.width
     )
-    plan = Plan(detectors=plugins("detectors", DEFAULT_DETECTORS))
+    plan = Plan(detectors=plugins("detectors", DEFAULT_DETECTORS), false_alarm_rate=0.05)
     bare_pass(classifier, data)  # warm up
     passes, scans = [], []
     for _ in range(options.rounds):

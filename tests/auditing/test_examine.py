@@ -150,4 +150,4 @@ def test_a_false_alarm_rate_out_of_range_is_an_error(rate: float) -> None:
 
 def test_an_empty_plan_is_an_error() -> None:
     with pytest.raises(DataError):
-        Plan(detectors=())
+        Plan(detectors=(), false_alarm_rate=0.05)

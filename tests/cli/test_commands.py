@@ -24,7 +24,7 @@ def test_a_clean_model_is_clear_with_exit_code_0(
     assert (result.code, record["verdict"]) == (0, "CLEAR"), record["reason"]
     assert record["kind"] == "audit"
     assert 0 <= record["score"] < 1.3
-    assert record["findings"][0]["threshold"]["false_alarm_rate"] == 0.05
+    assert record["findings"][0]["threshold"]["false_alarm_rate"] == 0.02
     assert "Clear" in page.read_text(encoding="utf-8")
 
 

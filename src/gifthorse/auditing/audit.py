@@ -11,6 +11,7 @@ from gifthorse.models.passes import predict
 
 DEFAULT_DETECTORS = ("universality",)
 DEFAULT_SAMPLES = 200
+DEFAULT_FALSE_ALARM_RATE = 0.02
 UNRELIABLE_ACCURACY = 0.5
 """A model that is certainly worse than this on the trusted pictures was given the wrong ones."""
 
@@ -20,7 +21,7 @@ def audit(
     *,
     trusted: Pictures | None = None,
     detectors: Sequence[str] = DEFAULT_DETECTORS,
-    false_alarm_rate: float = 0.05,
+    false_alarm_rate: float = DEFAULT_FALSE_ALARM_RATE,
     samples: int = DEFAULT_SAMPLES,
     seed: int = 0,
     progress: Progress = silent,

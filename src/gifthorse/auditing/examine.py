@@ -40,7 +40,7 @@ class Plan:
     """
 
     detectors: tuple[Detector, ...]
-    false_alarm_rate: float = 0.05
+    false_alarm_rate: float
     seed: int = 0
 
     def __post_init__(self) -> None:

@@ -2,7 +2,12 @@
 
 from dataclasses import dataclass
 
-from gifthorse.auditing.audit import DEFAULT_DETECTORS, DEFAULT_SAMPLES, audit_held
+from gifthorse.auditing.audit import (
+    DEFAULT_DETECTORS,
+    DEFAULT_FALSE_ALARM_RATE,
+    DEFAULT_SAMPLES,
+    audit_held,
+)
 from gifthorse.auditing.examine import Examination, Plan, plugins
 from gifthorse.auditing.mend import mend
 from gifthorse.auditing.subjects import Classifiers, Held, Pictures, hold
@@ -31,7 +36,7 @@ def repair(
     trusted: Pictures,
     method: str = DEFAULT_REPAIR,
     allowed_drop: float = 0.02,
-    false_alarm_rate: float = 0.05,
+    false_alarm_rate: float = DEFAULT_FALSE_ALARM_RATE,
     seed: int = 0,
     progress: Progress = silent,
 ) -> Repaired:

@@ -18,6 +18,7 @@ from gifthorse.models.passes import extract_features, metered
 from gifthorse.models.training import TrainingPlan, train
 
 DEFAULT_DETECTORS = ("activation_clustering", "spectral_signatures")
+DEFAULT_FALSE_ALARM_RATE = 0.05
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +35,7 @@ def scan(
     model: Classifiers | None = None,
     trusted: Pictures | None = None,
     detectors: Sequence[str] = DEFAULT_DETECTORS,
-    false_alarm_rate: float = 0.05,
+    false_alarm_rate: float = DEFAULT_FALSE_ALARM_RATE,
     training: TrainingPlan | None = None,
     split: Split = "train",
     seed: int = 0,

@@ -8,11 +8,13 @@ import numpy as np
 
 from gifthorse.attacks.data.badnets import BadNets
 from gifthorse.auditing.audit import DEFAULT_DETECTORS as MODEL_DETECTORS
+from gifthorse.auditing.audit import DEFAULT_FALSE_ALARM_RATE as AUDIT_RATE
 from gifthorse.auditing.audit import DEFAULT_SAMPLES, audit_held
 from gifthorse.auditing.examine import Plan, plugins
 from gifthorse.auditing.mend import mend
 from gifthorse.auditing.repair import flagged_evidence
 from gifthorse.auditing.scan import DEFAULT_DETECTORS as DATA_DETECTORS
+from gifthorse.auditing.scan import DEFAULT_FALSE_ALARM_RATE as SCAN_RATE
 from gifthorse.auditing.scan import scan_with, suspects_of
 from gifthorse.auditing.subjects import Held
 from gifthorse.bench.plant import Planted, attack_success, plant
@@ -71,8 +73,8 @@ SCENARIOS = {
         source="Ankle boot",
         target="Dress",
         colour="white",
-        size=3,
-        rate=0.01,
+        size=4,
+        rate=0.02,
         width=16,
         training=TrainingPlan(epochs=5),
     ),
@@ -122,14 +124,20 @@ def run_story(
 
     tell("[2/5] Auditing the model, as someone who only has it and some trusted pictures …")
     held = _held(planted.classifier, trusted, seed)
-    plan = Plan(detectors=plugins("detectors", MODEL_DETECTORS), seed=seed)
+    plan = Plan(
+        detectors=plugins("detectors", MODEL_DETECTORS),
+        false_alarm_rate=AUDIT_RATE,
+        seed=seed,
+    )
     audit, examination = audit_held(held, plan, progress=progress)
     text = f"{audit.verdict}: {audit.reason}"
     tell(text)
     chapters.append(Chapter(title="The audit", text=text, record=audit))
 
     tell("[3/5] Scanning the training data …")
-    scan_plan = Plan(detectors=plugins("detectors", DATA_DETECTORS), seed=seed)
+    scan_plan = Plan(
+        detectors=plugins("detectors", DATA_DETECTORS), false_alarm_rate=SCAN_RATE, seed=seed
+    )
     scan = scan_with(planted.classifier, planted.training_data, scan_plan, progress=progress)
     text, found = _scanned_text(scan, planted)
     tell(text)

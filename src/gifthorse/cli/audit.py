@@ -37,7 +37,7 @@ def audit(
         list[str] | None,
         typer.Option("--detector", help="name or name:option=value,…; may be repeated."),
     ] = None,
-    false_alarm_rate: Rate_ = 0.05,
+    false_alarm_rate: Rate_ = 0.02,
     samples: Annotated[
         int, typer.Option("--samples", min=2, help="Use at most so many trusted pictures.")
     ] = 200,
