@@ -18,9 +18,9 @@ from gifthorse.auditing.scan import DEFAULT_FALSE_ALARM_RATE as SCAN_RATE
 from gifthorse.auditing.scan import scan_with, suspects_of
 from gifthorse.auditing.subjects import Held
 from gifthorse.bench.plant import Planted, attack_success, plant
-from gifthorse.core.record import AuditRecord, Chapter, RepairRecord, StoryRecord
+from gifthorse.core.record import AuditRecord, Chapter, PlantRecord, RepairRecord, StoryRecord
 from gifthorse.core.rng import child_rng
-from gifthorse.core.types import BoolArray, ImageData, Progress, Verdict
+from gifthorse.core.types import BoolArray, Evidence, ImageData, Progress, Verdict
 from gifthorse.data.sources import load
 from gifthorse.data.splits import split, stratified_sample
 from gifthorse.metrics.rates import agreement, true_and_false_positive_rates
@@ -71,10 +71,10 @@ SCENARIOS = {
     "fashion-mnist": Scenario(
         data="fashion-mnist",
         source="Ankle boot",
-        target="Dress",
+        target="Trouser",
         colour="white",
-        size=4,
-        rate=0.02,
+        size=3,
+        rate=0.05,
         width=16,
         training=TrainingPlan(epochs=5),
     ),
@@ -90,6 +90,20 @@ class Outcome:
     figures: dict[str, float]
 
 
+@dataclass(slots=True)
+class _Teller:
+    """Tells each chapter as it happens, and keeps it."""
+
+    tell: Tell
+    chapters: list[Chapter]
+
+    def chapter(
+        self, title: str, text: str, record: AuditRecord | RepairRecord | PlantRecord
+    ) -> None:
+        self.tell(text)
+        self.chapters.append(Chapter(title=title, text=text, record=record))
+
+
 def run_story(
     scenario: Scenario, out: Path, *, seed: int, tell: Tell, progress: Progress
 ) -> Outcome:
@@ -98,16 +112,59 @@ def run_story(
     Trusted pictures and the pictures that CA and ASR are measured on are disjoint halves of the
     test set; no defence sees the second half.
     """
-    train_data, test_data = load(scenario.data, split="train"), load(scenario.data, split="test")
-    trusted, measured = split(test_data, 0.5, child_rng(seed, "story"))
-    target = test_data.class_names.index(scenario.target)
-    attack = BadNets(target=target, rate=scenario.rate, size=scenario.size, colour=scenario.colour)
-    chapters = []
+    teller = _Teller(tell, [])
+    trusted, measured = split(load(scenario.data, split="test"), 0.5, child_rng(seed, "story"))
+    attack = BadNets(
+        target=measured.class_names.index(scenario.target),
+        rate=scenario.rate,
+        size=scenario.size,
+        colour=scenario.colour,
+    )
+    planted = _plant(scenario, attack, measured, out, seed, teller, progress)
+    audit, evidence = _audit(planted.classifier, trusted, seed, progress, teller, again=False)
+    scan, found = _scan(planted, seed, progress, teller)
+    repair, after, ca, asr = _repair(
+        planted, attack, trusted, measured, evidence, seed, teller, progress
+    )
+    again, _ = _audit(after, trusted, seed, progress, teller, again=True)
+    if repair.accepted:
+        save_classifier(after, out / "repaired")
+    record = planted.record
+    assert record.twin_clean_accuracy is not None  # noqa: S101 - the story trains a twin
+    figures = {
+        "ca_twin": record.twin_clean_accuracy.value,
+        "ca_planted": record.clean_accuracy.value,
+        "asr_planted": record.attack_success_rate.value,
+        "ca_repaired": ca,
+        "asr_repaired": asr,
+        "scan_true_positive_rate": found,
+    }
+    return Outcome(
+        story=StoryRecord(
+            title="A gift horse, looked in the mouth",
+            summary=_summary(scenario, figures, audit, again),
+            chapters=tuple(teller.chapters),
+        ),
+        expected=_as_told(audit, scan, repair, again, scenario),
+        figures=figures,
+    )
 
-    tell(f"[1/5] Planting a small {scenario.colour} square in a {scenario.data} classifier …")
+
+def _plant(
+    scenario: Scenario,
+    attack: BadNets,
+    measured: ImageData,
+    out: Path,
+    seed: int,
+    teller: _Teller,
+    progress: Progress,
+) -> Planted:
+    teller.tell(
+        f"[1/5] Planting a small {scenario.colour} square in a {scenario.data} classifier …"
+    )
     planted = plant(
         attack,
-        train_data,
+        load(scenario.data, split="train"),
         measured,
         training=scenario.training,
         with_twin=True,
@@ -119,37 +176,65 @@ def run_story(
     if planted.twin is not None:
         save_classifier(planted.twin, out / "clean-twin")
     text = _planted_text(scenario, planted, attack, measured, seed)
-    tell(text)
-    chapters.append(Chapter(title="The gift", text=text, record=planted.record))
+    teller.chapter("The gift", text, planted.record)
+    return planted
 
-    tell("[2/5] Auditing the model, as someone who only has it and some trusted pictures …")
-    held = _held(planted.classifier, trusted, seed)
+
+def _audit(
+    classifier: ImageClassifier,
+    trusted: ImageData,
+    seed: int,
+    progress: Progress,
+    teller: _Teller,
+    *,
+    again: bool,
+) -> tuple[AuditRecord, list[Evidence]]:
+    if again:
+        teller.tell("[5/5] Auditing the repaired model …")
+    else:
+        teller.tell("[2/5] Auditing the model, as someone who only has some trusted pictures …")
     plan = Plan(
-        detectors=plugins("detectors", MODEL_DETECTORS),
-        false_alarm_rate=AUDIT_RATE,
-        seed=seed,
+        detectors=plugins("detectors", MODEL_DETECTORS), false_alarm_rate=AUDIT_RATE, seed=seed
     )
+    few = stratified_sample(trusted, DEFAULT_SAMPLES, child_rng(seed, "trusted"))
+    held = Held(classifier=classifier, trusted=few, notes=())
     audit, examination = audit_held(held, plan, progress=progress)
-    text = f"{audit.verdict}: {audit.reason}"
-    tell(text)
-    chapters.append(Chapter(title="The audit", text=text, record=audit))
+    title = "The second audit" if again else "The audit"
+    teller.chapter(title, f"{audit.verdict}: {audit.reason}", audit)
+    return audit, flagged_evidence(examination)
 
-    tell("[3/5] Scanning the training data …")
-    scan_plan = Plan(
+
+def _scan(
+    planted: Planted, seed: int, progress: Progress, teller: _Teller
+) -> tuple[AuditRecord, float]:
+    teller.tell("[3/5] Scanning the training data …")
+    plan = Plan(
         detectors=plugins("detectors", DATA_DETECTORS), false_alarm_rate=SCAN_RATE, seed=seed
     )
-    scan = scan_with(planted.classifier, planted.training_data, scan_plan, progress=progress)
+    scan = scan_with(planted.classifier, planted.training_data, plan, progress=progress)
     text, found = _scanned_text(scan, planted)
-    tell(text)
-    chapters.append(Chapter(title="The training data", text=text, record=scan))
+    teller.chapter("The training data", text, scan)
+    return scan, found
 
-    tell("[4/5] Repairing the model: unlearning the trigger that the audit recovered …")
+
+def _repair(
+    planted: Planted,
+    attack: BadNets,
+    trusted: ImageData,
+    measured: ImageData,
+    evidence: list[Evidence],
+    seed: int,
+    teller: _Teller,
+    progress: Progress,
+) -> tuple[RepairRecord, ImageClassifier, float, float]:
+    """The record, the model that goes on (the planted one if refused), and its CA and ASR."""
+    teller.tell("[4/5] Repairing the model: unlearning the trigger that the audit recovered …")
     (unlearning,) = plugins("repairs", ["unlearning"])
     mended, repair = mend(
         planted.classifier,
         trusted,
         unlearning,
-        flagged_evidence(examination),
+        evidence,
         allowed_drop=0.02,
         seed=seed,
         progress=progress,
@@ -157,43 +242,8 @@ def run_story(
     after = mended if mended is not None else planted.classifier
     asr = attack_success(attack, after, measured, seed=seed)
     ca = agreement(predict(after, measured), measured.labels).value
-    text = _repaired_text(repair, ca, asr)
-    tell(text)
-    chapters.append(Chapter(title="The repair", text=text, record=repair))
-
-    tell("[5/5] Auditing the repaired model …")
-    again, _ = audit_held(_held(after, trusted, seed), plan, progress=progress)
-    text = f"{again.verdict}: {again.reason}"
-    tell(text)
-    chapters.append(Chapter(title="The second audit", text=text, record=again))
-    if mended is not None:
-        save_classifier(mended, out / "repaired")
-
-    record = planted.record
-    assert record.twin_clean_accuracy is not None  # noqa: S101 - asked for above
-    figures = {
-        "ca_twin": record.twin_clean_accuracy.value,
-        "ca_planted": record.clean_accuracy.value,
-        "asr_planted": record.attack_success_rate.value,
-        "ca_repaired": ca,
-        "asr_repaired": asr,
-        "scan_true_positive_rate": found,
-    }
-    expected = _as_told(audit, scan, repair, again, scenario)
-    return Outcome(
-        story=StoryRecord(
-            title="A gift horse, looked in the mouth",
-            summary=_summary(scenario, figures, audit, again),
-            chapters=tuple(chapters),
-        ),
-        expected=expected,
-        figures=figures,
-    )
-
-
-def _held(classifier: ImageClassifier, trusted: ImageData, seed: int) -> Held:
-    few = stratified_sample(trusted, DEFAULT_SAMPLES, child_rng(seed, "trusted"))
-    return Held(classifier=classifier, trusted=few, notes=())
+    teller.chapter("The repair", _repaired_text(repair, ca, asr), repair)
+    return repair, after, ca, asr
 
 
 def _planted_text(
