@@ -44,6 +44,7 @@ class Scenario:
         size: Side of the square in pixels.
         rate: Share of poisoned training samples.
         width: Channels of the network's first stage.
+        repair: Name and options of the repair.
         training: How the models are trained.
     """
 
@@ -54,6 +55,7 @@ class Scenario:
     size: int
     rate: float
     width: int
+    repair: str
     training: TrainingPlan
 
 
@@ -66,6 +68,8 @@ SCENARIOS = {
         size=4,
         rate=0.05,
         width=32,
+        # Gentler than the default: 500 tuning pictures of sixteen classes are few.
+        repair="unlearning:learning_rate=0.003",
         training=TrainingPlan(epochs=15, learning_rate=0.05, shift=1),
     ),
     "fashion-mnist": Scenario(
@@ -76,6 +80,7 @@ SCENARIOS = {
         size=3,
         rate=0.05,
         width=16,
+        repair="unlearning",
         training=TrainingPlan(epochs=5),
     ),
 }
@@ -124,7 +129,7 @@ def run_story(
     audit, evidence = _audit(planted.classifier, trusted, seed, progress, teller, again=False)
     scan, found = _scan(planted, seed, progress, teller)
     repair, after, ca, asr = _repair(
-        planted, attack, trusted, measured, evidence, seed, teller, progress
+        scenario, planted, attack, trusted, measured, evidence, seed, teller, progress
     )
     again, _ = _audit(after, trusted, seed, progress, teller, again=True)
     if repair.accepted:
@@ -218,6 +223,7 @@ def _scan(
 
 
 def _repair(
+    scenario: Scenario,
     planted: Planted,
     attack: BadNets,
     trusted: ImageData,
@@ -229,7 +235,7 @@ def _repair(
 ) -> tuple[RepairRecord, ImageClassifier, float, float]:
     """The record, the model that goes on (the planted one if refused), and its CA and ASR."""
     teller.tell("[4/5] Repairing the model: unlearning the trigger that the audit recovered …")
-    (unlearning,) = plugins("repairs", ["unlearning"])
+    (unlearning,) = plugins("repairs", [scenario.repair])
     mended, repair = mend(
         planted.classifier,
         trusted,
