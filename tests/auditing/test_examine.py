@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from gifthorse.auditing import examine as examining
-from gifthorse.auditing.examine import Plan, examine
+from gifthorse.auditing.examine import Plan, examine, significant
 from gifthorse.core.errors import DataError, ModelError, NotApplicableError
 from gifthorse.core.exhibits import BarsExhibit
 from gifthorse.core.registry import Spec
@@ -151,3 +151,9 @@ def test_a_false_alarm_rate_out_of_range_is_an_error(rate: float) -> None:
 def test_an_empty_plan_is_an_error() -> None:
     with pytest.raises(DataError):
         Plan(detectors=(), false_alarm_rate=0.05)
+
+
+def test_scores_are_rounded_as_people_write_them() -> None:
+    values = np.array([0.0, 0.3, -1234567.0, 1.2345678e-9, 123456789.0, 1e-300, 999999.5])
+    written = [float(f"{value:.6g}") for value in values]
+    assert significant(values).tolist() == written

@@ -11,13 +11,22 @@ from typing import Any, ClassVar
 import pytest
 
 import gifthorse
+from gifthorse.core.clients import Aggregator, ClientAttack
 from gifthorse.core.errors import SpecError
-from gifthorse.core.protocols import Detector, Poison, Repair
+from gifthorse.core.protocols import Attack, Detector, Repair
 from gifthorse.core.registry import KINDS, Spec, build, names, parse_spec, plugin_class, spec_of
+from gifthorse.core.texts import TextPoison
 from gifthorse.core.types import Need, Unit
 
 PLUGINS = [(kind, name) for kind in KINDS for name in names(kind)]
-PROTOCOLS: dict[str, type[Any]] = {"attacks": Poison, "detectors": Detector, "repairs": Repair}
+PROTOCOLS: dict[str, Any] = {
+    "attacks": Attack,
+    "detectors": Detector,
+    "repairs": Repair,
+    "aggregators": Aggregator,
+    "client_attacks": ClientAttack,
+    "text_attacks": TextPoison,
+}
 WRONG: dict[type, Any] = {int: 1.5, float: "much", str: 7, bool: "perhaps"}
 SOURCE = Path(gifthorse.__file__).parent
 
@@ -44,11 +53,16 @@ def test_it_is_a_frozen_keyword_only_dataclass(kind: str, name: str) -> None:
 def test_its_class_variables_say_what_it_is(kind: str, name: str) -> None:
     cls = plugin_class(kind, name)
     hints = typing.get_type_hints(cls, include_extras=True)
-    expected = {"attacks": {"paper"}, "detectors": {"paper", "needs", "unit"}}
+    expected = {
+        "attacks": {"paper"},
+        "client_attacks": {"paper"},
+        "text_attacks": {"paper"},
+        "detectors": {"paper", "needs", "unit"},
+    }
     for variable in expected.get(kind, {"paper", "needs"}):
         assert typing.get_origin(hints[variable]) is ClassVar
     assert len(cls.paper) > 10
-    if kind != "attacks":
+    if "needs" in expected.get(kind, {"paper", "needs"}):
         assert isinstance(cls.needs, frozenset)
         assert cls.needs
         assert all(isinstance(need, Need) for need in cls.needs)
@@ -109,6 +123,20 @@ def test_hostile_numbers_never_crash_it(kind: str, name: str) -> None:
 
 
 BAD_VALUES = [
+    ("aggregators", "anchored:trim=0.5"),
+    ("aggregators", "krum:assumed=-1"),
+    ("aggregators", "trimmed_mean:trim=0.5"),
+    ("aggregators", "multi_metrics:keep=0"),
+    ("aggregators", "rfa:iterations=0"),
+    ("aggregators", "crfl:bound=0"),
+    ("aggregators", "deepsight:suspicious=0"),
+    ("aggregators", "fldetector:window=1"),
+    ("client_attacks", "poisoned_data:share=1"),
+    ("client_attacks", "constrain_and_scale:alpha=0"),
+    ("client_attacks", "dba:parts=0"),
+    ("client_attacks", "adaptive:against=everybody"),
+    ("text_attacks", "rare_token:rate=0"),
+    ("text_attacks", "typing_style:style=octarine"),
     ("attacks", "badnets:rate=0"),
     ("attacks", "badnets:mode=sideways"),
     ("attacks", "badnets:colour=octarine"),
@@ -142,6 +170,8 @@ def test_a_value_out_of_range_is_refused(kind: str, text: str) -> None:
 def test_its_docstring_explains_every_option(kind: str, name: str) -> None:
     cls = plugin_class(kind, name)
     text = inspect.getdoc(cls) or ""
+    if not options(cls):
+        return
     assert "\nAttributes:\n" in text
     listed = text.split("\nAttributes:\n")[1].split("\n\n")[0]
     explained = re.findall(r"^ {4}(\w+): \S", listed, flags=re.MULTILINE)

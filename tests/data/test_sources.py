@@ -71,7 +71,10 @@ def test_fashion_mnist_as_installed() -> None:
         ("sign", "did you mean 'signs'"),
         ("flder:x", "did you mean 'folder:DIR'"),
         ("npz", "did you mean 'npz:FILE'"),
-        ("no/such/path", "expected one of signs, signs:COUNT, fashion-mnist, cifar10, hf:NAME"),
+        (
+            "no/such/path",
+            "expected one of signs, signs:COUNT, fashion-mnist, digits, cifar10, hf:NAME",
+        ),
         ("", "expected one of"),
         (" ", "expected one of"),
         ("\0", "expected one of|cannot look"),

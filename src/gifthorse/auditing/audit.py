@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from gifthorse.auditing.examine import Examination, Plan, cost_record, examine, plugins
+from gifthorse.auditing.files import check_files, not_loaded, with_files
 from gifthorse.auditing.subjects import Classifiers, Held, Pictures, data_record, hold, model_record
 from gifthorse.core.record import AuditRecord
 from gifthorse.core.types import Progress, Subject, Verdict, silent
@@ -26,7 +27,9 @@ def audit(
     seed: int = 0,
     progress: Progress = silent,
 ) -> AuditRecord:
-    """Ask whether an image classifier is backdoored.
+    """Ask whether an image classifier is backdoored, and whether its files can run code.
+
+    The files are examined first, without opening any; if one is flagged, nothing is loaded.
 
     Args:
         model: A model directory in the Hugging Face layout, ``hub:OWNER/NAME``, or an
@@ -48,9 +51,12 @@ def audit(
     plan = Plan(
         detectors=plugins("detectors", detectors), false_alarm_rate=false_alarm_rate, seed=seed
     )
+    files = check_files(model, progress=progress)
+    if files is not None and files.verdict is Verdict.FLAGGED:
+        return not_loaded(model, files, plan)
     held = hold(model, trusted, samples=samples, seed=seed)
     record, _ = audit_held(held, plan, progress=progress)
-    return record
+    return record if files is None else with_files(record, files)
 
 
 def audit_held(

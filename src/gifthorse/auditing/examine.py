@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from gifthorse.core.errors import DataError, GifthorseError, NotApplicableError
 from gifthorse.core.exhibits import BarsExhibit, Exhibit, HistogramExhibit
 from gifthorse.core.protocols import Detector
@@ -22,7 +24,16 @@ from gifthorse.core.record import (
 )
 from gifthorse.core.registry import build, parse_spec, spec_of
 from gifthorse.core.rng import child_rng
-from gifthorse.core.types import Cost, Evidence, Progress, Subject, Threshold, Unit, Verdict
+from gifthorse.core.types import (
+    Cost,
+    Evidence,
+    Progress,
+    ScoreArray,
+    Subject,
+    Threshold,
+    Unit,
+    Verdict,
+)
 from gifthorse.models.classifier import ImageClassifier
 from gifthorse.models.passes import metered
 
@@ -131,7 +142,7 @@ def _one(
     verdict, reason = Verdict.FAILED, ""
     with metered(*models) as bill:
         try:
-            seen = detector.inspect(subject, rng=rng, progress=progress)
+            seen = detector.inspect(subject.granting(detector.needs), rng=rng, progress=progress)
         except NotApplicableError as error:
             verdict, reason = Verdict.NOT_APPLICABLE, str(error)
         except GifthorseError as error:
@@ -203,13 +214,22 @@ def _evidence_record(
     return EvidenceRecord(
         unit=seen.unit,
         unit_names=_unit_names(subject, seen),
-        scores=tuple(float(f"{score:.6g}") for score in seen.scores),
+        scores=tuple(significant(seen.scores).tolist()),
         statistic=seen.statistic,
         p_value=p_value,
         suspects=tuple(int(i) for i in seen.suspects),
         exhibits=tuple(_with_threshold(e, threshold.value) for e in seen.exhibits),
         notes=seen.notes,
     )
+
+
+def significant(values: ScoreArray, digits: int = 6) -> ScoreArray:
+    """Finite numbers rounded to so many significant digits, any shape."""
+    sizes = np.abs(values)
+    powers = np.floor(np.log10(np.where(sizes > 0, sizes, 1.0)))
+    # A power of ten is exact up to 10²², so divide or multiply by that and not by its inverse.
+    down, up = np.clip(powers - digits + 1, 0, 300), np.clip(digits - 1 - powers, 0, 300)
+    return np.asarray(np.round(values / 10.0**down * 10.0**up) / 10.0**up * 10.0**down)
 
 
 def _with_threshold(exhibit: Exhibit, value: float) -> Exhibit:

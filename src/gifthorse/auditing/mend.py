@@ -162,7 +162,7 @@ def _repaired(
 ) -> ImageClassifier:
     try:
         model = repair.repair(
-            Subject(model=classifier, trusted=tuning),
+            Subject(model=classifier, trusted=tuning).granting(repair.needs),
             evidence,
             rng=child_rng(seed, "mend", "repair"),
             progress=progress,

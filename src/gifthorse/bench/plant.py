@@ -1,8 +1,9 @@
 """Plants a backdoor in a model of our own, and measures it: `gifthorse plant`."""
 
+import dataclasses
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,79 +13,138 @@ from gifthorse.auditing.examine import cost_record, spec_record
 from gifthorse.auditing.subjects import model_record
 from gifthorse.core.errors import DataError
 from gifthorse.core.exhibits import PicturesExhibit, picture
-from gifthorse.core.protocols import Poison
+from gifthorse.core.protocols import Attack, CraftedPoison, Poison, TrainingAttack, reach_of
 from gifthorse.core.record import PlantRecord
-from gifthorse.core.rng import child_rng, draw_seed
-from gifthorse.core.types import Cost, GroundTruth, ImageData, Progress, Specimen, Subject, silent
+from gifthorse.core.rng import child_rng
+from gifthorse.core.types import (
+    Cost,
+    ImageData,
+    Planting,
+    Progress,
+    Specimen,
+    Strike,
+    Subject,
+    silent,
+)
 from gifthorse.data.npz import save_npz
+from gifthorse.data.splits import stratified_sample
 from gifthorse.metrics.rates import agreement
-from gifthorse.models.classifier import ImageClassifier
-from gifthorse.models.networks import small_network
+from gifthorse.models.classifier import ImageClassifier, as_classifier
 from gifthorse.models.passes import metered, predict
 from gifthorse.models.saving import save_classifier
-from gifthorse.models.training import TrainingPlan, train
+from gifthorse.models.trainer import SmallTrainer
+from gifthorse.models.training import TrainingPlan
+from gifthorse.triggers.trigger import Trigger, chart
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Planted:
-    """A specimen, what it was measured to do, and its clean twin if one was trained."""
+    """A specimen, what it was measured to do, and its clean twin if one was trained.
+
+    Attributes:
+        specimen: The model, the training data that others see, and the truth about both.
+        classifier: The model.
+        training_data: As in the specimen; clean where the attack touches no data.
+        record: Clean accuracy, attack success and robust accuracy.
+        twin: Same recipe without attack; None unless asked for.
+        strike: The backdoor in use, with its learned trigger, to measure other models on.
+    """
 
     specimen: Specimen
     classifier: ImageClassifier
     training_data: ImageData
     record: PlantRecord
     twin: ImageClassifier | None
+    strike: Strike
 
 
 def plant(
-    attack: Poison,
+    attack: Attack,
     data: ImageData,
     test: ImageData,
     *,
     training: TrainingPlan | None = None,
     with_twin: bool = False,
     width: int = 32,
+    trainer: SmallTrainer | None = None,
     seed: int = 0,
     progress: Progress = silent,
 ) -> Planted:
-    """Train a small classifier on a poisoned copy of ``data`` and measure it on ``test``.
+    """Plant a backdoor in a small classifier and measure it on ``test``.
 
     Args:
-        attack: An instance such as ``BadNets(target=3)``.
+        attack: An instance such as ``BadNets(target=3)``: of any of the four kinds of attack.
         data: Clean training data.
         test: Clean test data; clean accuracy and attack success rate are measured on it.
         training: How to train.
-        with_twin: Also train the clean twin: same data without poison, same seed.
+        with_twin: Also train the clean twin: same recipe without attack, same seed.
         width: Channels of the network's first stage.
+        trainer: Another network or device; replaces ``training`` and ``width``.
         seed: Of all randomness.
         progress: Called during long work.
 
     Raises:
         DataError: The attack does not fit the data.
+        NotApplicableError: The attack does not fit the network.
     """
-    plan = training or TrainingPlan()
-    poisoned, truth = attack.poison(data, rng=child_rng(seed, "poison"))
-    network = small_network(
-        image_shape=data.image_shape,
-        class_names=data.class_names,
-        seed=draw_seed(child_rng(seed, "network")),
-        width=width,
-    )
+    trainer = trainer or SmallTrainer(plan=training or TrainingPlan(), width=width)
+
+    def fitted(on: ImageData) -> ImageClassifier:
+        start = trainer.fresh(on, rng=child_rng(seed, "network"))
+        return trainer.fit(on, rng=child_rng(seed, "train"), progress=progress, start=start)
+
     with metered() as bill:
-        model = train(network, poisoned, plan, rng=child_rng(seed, "train"), progress=progress)
-        twin = None
-        if with_twin:
-            twin = train(network, data, plan, rng=child_rng(seed, "train"), progress=progress)
-    record = measure(attack, truth, model, poisoned, test, twin=twin, cost=bill.cost, seed=seed)
-    specimen = Specimen(subject=Subject(model=model, suspect=poisoned), truth=truth)
+        planting, twin = _planting(attack, data, trainer, fitted, seed, progress)
+        suspect = data if planting.data is None else planting.data
+        model = fitted(suspect) if planting.model is None else as_classifier(planting.model)
+        if twin is None and with_twin:
+            twin = fitted(data)
+    twin = twin if with_twin else None
+    record = measure(attack, planting, model, suspect, test, twin=twin, cost=bill.cost, seed=seed)
+    specimen = Specimen(subject=Subject(model=model, suspect=suspect), truth=planting.truth)
     return Planted(
-        specimen=specimen, classifier=model, training_data=poisoned, record=record, twin=twin
+        specimen=specimen,
+        classifier=model,
+        training_data=suspect,
+        record=record,
+        twin=twin,
+        strike=planting.strike,
     )
+
+
+def _planting(
+    attack: Attack,
+    data: ImageData,
+    trainer: SmallTrainer,
+    fitted: Callable[[ImageData], ImageClassifier],
+    seed: int,
+    progress: Progress,
+) -> tuple[Planting, ImageClassifier | None]:
+    """What the attack leaves behind, and the clean model if one was trained for it.
+
+    Every attack gets what it declares, and no more.
+    """
+    if isinstance(attack, Poison):
+        poisoned, truth = attack.poison(data, rng=child_rng(seed, "poison"))
+        return Planting(truth=truth, strike=attack, data=poisoned), None
+    rng = child_rng(seed, "attack")
+    if isinstance(attack, CraftedPoison):
+        return attack.craft(data, trainer=trainer, rng=rng, progress=progress), None
+    if isinstance(attack, TrainingAttack):
+        return attack.subvert(data, trainer=trainer, rng=rng, progress=progress), None
+    victim = fitted(data)
+    samples = None
+    if attack.samples:
+        samples = stratified_sample(data, attack.samples, child_rng(seed, "samples"))
+    planting = attack.tamper(victim, samples, rng=rng, progress=progress)
+    empty = np.zeros(len(data), dtype=np.bool_)
+    truth = dataclasses.replace(planting.truth, poisoned=empty, covered=empty.copy())
+    return dataclasses.replace(planting, truth=truth), victim
 
 
 def measure(
-    attack: Poison,
-    truth: GroundTruth,
+    attack: Attack,
+    planting: Planting,
     model: ImageClassifier,
     training_data: ImageData,
     test: ImageData,
@@ -94,9 +154,15 @@ def measure(
     seed: int,
 ) -> PlantRecord:
     """Clean accuracy, attack success rate and robust accuracy of a planted model."""
-    wanted, true = attack.triggered(test, rng=child_rng(seed, "triggered"))
+    truth = planting.truth
+    wanted, true = planting.strike.triggered(test, rng=child_rng(seed, "triggered"))
     answers = predict(model, wanted)
     names = test.class_names
+    reach = reach_of(type(attack))
+    exhibits = [_stamped(test, true, wanted, model)]
+    trigger = getattr(planting.strike, "test_trigger", None)
+    if isinstance(trigger, Trigger):
+        exhibits.append(_portrait(trigger, test.image_shape))
     return PlantRecord(
         attack=spec_record("attacks", attack),
         paper=attack.paper,
@@ -111,15 +177,20 @@ def measure(
         attack_success_rate=agreement(answers, wanted.labels),
         robust_accuracy=agreement(answers, true.labels),
         twin_clean_accuracy=agreement(predict(twin, test), test.labels) if twin else None,
-        exhibits=(_stamped(test, true, wanted, model),),
-        notes=("attack success and robust accuracy leave out samples of the target class",),
+        twin_attack_success_rate=agreement(predict(twin, wanted), wanted.labels) if twin else None,
+        exhibits=tuple(exhibits),
+        notes=(
+            "attack success and robust accuracy leave out samples of the target class",
+            f"the attacker controls the {reach.value if reach else 'model'}",
+            *planting.notes,
+        ),
         cost=cost_record(cost),
     )
 
 
-def attack_success(attack: Poison, model: ImageClassifier, test: ImageData, *, seed: int) -> float:
+def attack_success(strike: Strike, model: ImageClassifier, test: ImageData, *, seed: int) -> float:
     """Attack success rate in [0, 1] of any model: for the bench and the demo, never a defence."""
-    wanted, _ = attack.triggered(test, rng=child_rng(seed, "triggered"))
+    wanted, _ = strike.triggered(test, rng=child_rng(seed, "triggered"))
     return agreement(predict(model, wanted), wanted.labels).value
 
 
@@ -187,6 +258,18 @@ def _stamped(
         title="With the trigger",
         caption="Clean pictures, and pictures with the trigger with what the model makes of them.",
         pictures=tuple(pictures),
+    )
+
+
+def _portrait(trigger: Trigger, image_shape: tuple[int, int, int]) -> PicturesExhibit:
+    """The trigger as it renders itself, beside what it is drawn on."""
+    return PicturesExhibit(
+        title="The trigger",
+        caption="A test chart, and the trigger's picture of itself.",
+        pictures=(
+            picture(chart(image_shape), "test chart"),
+            picture(trigger.picture(image_shape), type(trigger).__name__.lower()),
+        ),
     )
 
 

@@ -12,9 +12,17 @@ from rich.panel import Panel
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from gifthorse.core.record import AuditRecord, PlantRecord, Rate, RepairRecord, StoryRecord
+from gifthorse.core.record import (
+    AuditRecord,
+    FilesRecord,
+    PlantRecord,
+    Rate,
+    RepairRecord,
+    StoryRecord,
+)
 from gifthorse.core.types import Progress as ProgressCallback
 from gifthorse.core.types import Verdict
+from gifthorse.report import words
 from gifthorse.report.write import write_report
 
 AnyRecord = AuditRecord | RepairRecord | PlantRecord | StoryRecord
@@ -26,6 +34,8 @@ EXIT_CODES = {
     Verdict.NOT_APPLICABLE: 3,
     Verdict.FAILED: 3,
 }
+_MOST_FILES = 50
+_MOST_ISSUES = 8
 _COLOURS = {Verdict.CLEAR: "green", Verdict.FLAGGED: "red"}
 
 Json = Annotated[bool, typer.Option("--json", help="Print the record as JSON on standard output.")]
@@ -108,6 +118,17 @@ def print_audit(record: AuditRecord) -> None:
             border_style=colour,
         )
     )
+    if record.files is not None:
+        print_files(record.files)
+    if record.findings:
+        _print_findings(record)
+    for note in record.notes:
+        out.print(f"[dim]· {escape(note)}[/]")
+    rate = f"false-alarm rate of the whole: {record.plan.false_alarm_rate:.1%}; "
+    out.print(f"[dim]· {rate if record.findings else ''}{record.cost.seconds:.1f} s[/]")
+
+
+def _print_findings(record: AuditRecord) -> None:
     table = Table("detector", "verdict", "statistic", "threshold", "p", "seconds", box=None)
     for finding in record.findings:
         seen, limit = finding.evidence, finding.threshold
@@ -123,12 +144,26 @@ def print_audit(record: AuditRecord) -> None:
     for finding in record.findings:
         if finding.evidence is None:
             out.print(f"not checked: {finding.detector.name}: {escape(finding.reason)}")
-    for note in record.notes:
-        out.print(f"[dim]· {escape(note)}[/]")
-    out.print(
-        f"[dim]· false-alarm rate of the whole: {record.plan.false_alarm_rate:.1%}; "
-        f"{record.cost.seconds:.1f} s[/]"
-    )
+
+
+def print_files(files: FilesRecord) -> None:
+    """Files that are not clear, each with what is wrong; the others as a count."""
+    heavy = [file for file in files.files if file.verdict is not Verdict.CLEAR]
+    for file in heavy[:_MOST_FILES]:
+        colour = _COLOURS.get(file.verdict, "yellow")
+        formats = escape(", ".join(file.formats))
+        out.print(f"[{colour}]{file.verdict}[/] {escape(words.harmless(file.path))} ({formats})")
+        for issue in file.issues[:_MOST_ISSUES]:
+            place = f"{issue.member}: " if issue.member else ""
+            out.print(f"    {escape(words.harmless(place + issue.text))} [dim]{issue.rule}[/]")
+        if len(file.issues) > _MOST_ISSUES:
+            out.print(f"    and {len(file.issues) - _MOST_ISSUES} more issues")
+    if len(heavy) > _MOST_FILES:
+        out.print(f"and {len(heavy) - _MOST_FILES} more files")
+    clear = files.examined - len(heavy)
+    out.print(f"files: {files.examined:,} examined, {clear:,} clear, {files.seconds:.2f} s")
+    for note in files.notes:
+        out.print(f"[dim]· {escape(words.harmless(note))}[/]")
 
 
 def print_repair(record: RepairRecord) -> None:
@@ -154,6 +189,8 @@ def print_plant(record: PlantRecord) -> None:
     table.add_row("clean accuracy (CA)", percent(record.clean_accuracy))
     if record.twin_clean_accuracy is not None:
         table.add_row("CA of the clean twin", percent(record.twin_clean_accuracy))
+    if record.twin_attack_success_rate is not None:
+        table.add_row("ASR of the clean twin", percent(record.twin_attack_success_rate))
     table.add_row("attack success rate (ASR)", percent(record.attack_success_rate))
     table.add_row("robust accuracy (RA)", percent(record.robust_accuracy))
     aim = f"{record.mode} → {record.target}" if record.target else record.mode

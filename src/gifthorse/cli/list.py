@@ -11,6 +11,7 @@ from rich.table import Table
 
 from gifthorse.cli.console import out
 from gifthorse.core.errors import SpecError
+from gifthorse.core.protocols import attacker_needs
 from gifthorse.core.registry import KINDS, names, plugin_class
 
 
@@ -53,9 +54,16 @@ def describe(kind: str, name: str) -> dict[str, Any]:
         "summary": text.split("\n", 1)[0],
         "description": text,
         "paper": str(getattr(cls, "paper", "")),
-        "needs": sorted(need.value for need in getattr(cls, "needs", ())),
+        "needs": _needs(kind, cls),
         "options": {f.name: f.default for f in dataclasses.fields(cls) if f.init},
     }
+
+
+def _needs(kind: str, cls: type[Any]) -> list[str]:
+    """What a defence must be given, or what an attacker must control."""
+    if kind == "attacks":
+        return list(attacker_needs(cls))
+    return sorted(need.value for need in getattr(cls, "needs", ()))
 
 
 def _plural(kind: str) -> str:

@@ -1,6 +1,7 @@
 """The command line. Each command parses, makes one library call, and prints.
 
-Exit codes: 0 clear or done, 1 flagged, 2 usage or bad input, 3 incomplete, 130 interrupted.
+Exit codes: 0 clear or done, 1 flagged or not verified, 2 usage or bad input, 3 incomplete,
+130 interrupted.
 """
 
 import sys
@@ -10,14 +11,24 @@ import typer
 from rich.markup import escape
 
 from gifthorse import __version__
+from gifthorse.cli import federated
 from gifthorse.cli.audit import audit
+from gifthorse.cli.bench import app as bench
 from gifthorse.cli.console import err
 from gifthorse.cli.demo import demo
+from gifthorse.cli.export import export
+from gifthorse.cli.keygen import keygen
 from gifthorse.cli.list import list_plugins
+from gifthorse.cli.manifest import manifest
 from gifthorse.cli.plant import plant
+from gifthorse.cli.quarantine import quarantine
 from gifthorse.cli.repair import repair
 from gifthorse.cli.report import report
 from gifthorse.cli.scan import scan
+from gifthorse.cli.sign import sign
+from gifthorse.cli.trace import trace
+from gifthorse.cli.trust import trust
+from gifthorse.cli.verify import verify
 from gifthorse.core.errors import GifthorseError
 
 app = typer.Typer(
@@ -30,10 +41,20 @@ app = typer.Typer(
 app.command()(audit)
 app.command()(scan)
 app.command()(repair)
+app.command()(manifest)
+app.command()(trace)
+app.command()(quarantine)
+app.command()(export)
 app.command()(plant)
 app.command()(report)
+app.command()(keygen)
+app.command()(sign)
+app.command()(verify)
+app.add_typer(trust, name="trust")
 app.command("list")(list_plugins)
 app.command()(demo)
+app.add_typer(federated.app, name="federated")
+app.add_typer(bench, name="bench")
 
 
 def _version(wanted: bool) -> None:

@@ -10,7 +10,8 @@ from gifthorse.cli.console import Json, Report, Seed, Threads, finish, progress_
 
 def plant(
     attack: Annotated[
-        str, typer.Argument(help="badnets or blended, with options: badnets:target=3,size=4.")
+        str,
+        typer.Argument(help="Name, with options: badnets:target=3,size=4."),
     ],
     out: Annotated[Path, typer.Argument(help="Directory to write; must be new or empty.")],
     data: Annotated[str, typer.Option("--data", help="Data set name or path.")] = "signs",
@@ -26,23 +27,33 @@ def plant(
 ) -> None:
     """Plant a harmless backdoor in a model of our own, to prove a defence on it.
 
-    Writes OUT/model, OUT/data.npz (the poisoned training data), OUT/plant.json, and the truth
-    apart from them in OUT/truth.json.
+    Writes OUT/model, OUT/data.npz or .jsonl (the poisoned training data), OUT/plant.json, and the
+    truth apart from them in OUT/truth.json.
 
     Examples:
       gifthorse plant badnets:target=3,colour=yellow,size=4 planted --data signs
 
       gifthorse plant blended:alpha=0.2,rate=0.02 planted --data fashion-mnist --twin
+
+      gifthorse plant wanet:target=3 planted --epochs 15
+
+      gifthorse plant typing_style:target=3,style=spaced-stops planted --data snippets --epochs 4
     """
     from gifthorse.bench.plant import check_place, save_specimen
     from gifthorse.bench.plant import plant as run_plant
-    from gifthorse.core.registry import build, parse_spec
+    from gifthorse.core.registry import build, names, parse_spec
     from gifthorse.data.sources import load
     from gifthorse.models.training import TrainingPlan
 
     use_threads(threads)
-    plugin = build("attacks", parse_spec(attack))
     check_place(out)
+    spec = parse_spec(attack)
+    if spec.name.replace("-", "_") in names("text_attacks"):
+        _plant_texts(
+            attack, out, data, epochs, twin, seed, as_json=as_json, report=report, width=width
+        )
+        return
+    plugin = build("attacks", spec)
     with progress_bar() as progress:
         planted = run_plant(
             plugin,
@@ -55,4 +66,37 @@ def plant(
             progress=progress,
         )
     save_specimen(planted, out)
+    finish(planted.record, as_json=as_json, report=report)
+
+
+def _plant_texts(
+    attack: str,
+    out: Path,
+    data: str,
+    epochs: int,
+    twin: bool,
+    seed: int,
+    *,
+    as_json: bool,
+    report: Path | None,
+    width: int,
+) -> None:
+    """The same for labelled texts."""
+    from gifthorse.bench.plant_texts import plant_texts, save_text_specimen
+    from gifthorse.core.registry import build, parse_spec
+    from gifthorse.data.texts import load_texts
+    from gifthorse.models.texts.training import TextTrainingPlan
+
+    with progress_bar() as progress:
+        planted = plant_texts(
+            build("text_attacks", parse_spec(attack)),
+            load_texts(data, split="train"),
+            load_texts(data, split="test"),
+            training=TextTrainingPlan(epochs=epochs),
+            with_twin=twin,
+            width=max(16, 16 * (width // 16)),
+            seed=seed,
+            progress=progress,
+        )
+    save_text_specimen(planted, out)
     finish(planted.record, as_json=as_json, report=report)

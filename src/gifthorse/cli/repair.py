@@ -25,7 +25,7 @@ def repair(
     ],
     method: Annotated[
         str,
-        typer.Option("--method", help="unlearning, fine_pruning or fine_tuning, with options."),
+        typer.Option("--method", help="A repair of `gifthorse list`, with options."),
     ] = "unlearning",
     max_drop: Annotated[
         float,

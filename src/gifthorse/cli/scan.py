@@ -24,8 +24,8 @@ def scan(
     data: Annotated[
         str,
         typer.Argument(
-            help="Training data: a data set name, folder:DIR, idx:DIR, parquet:FILE, npz:FILE "
-            "or hf:NAME."
+            help="Training data: a data set name, folder:DIR, idx:DIR, parquet:FILE, npz:FILE, "
+            "hf:NAME, or labelled texts: texts:FILE.jsonl."
         ),
     ],
     model: Annotated[
@@ -67,23 +67,39 @@ def scan(
 
       gifthorse scan npz:data.npz --model ./model --suspects suspects.txt
 
+      gifthorse scan texts:reviews.jsonl --report scan.html
+
       gifthorse scan npz:inputs.npz --model ./model --trusted folder:./photos --detector strip
     """
     from gifthorse.auditing.scan import DEFAULT_DETECTORS, suspects_of
     from gifthorse.auditing.scan import scan as run_scan
+    from gifthorse.auditing.scan_texts import scan_texts
+    from gifthorse.data.texts import is_text_source
 
     use_threads(threads)
+    chosen = tuple(detector or DEFAULT_DETECTORS)
     with progress_bar() as progress:
-        record = run_scan(
-            data,
-            model=model,
-            trusted=trusted,
-            detectors=tuple(detector or DEFAULT_DETECTORS),
-            false_alarm_rate=false_alarm_rate,
-            split=split,
-            seed=seed,
-            progress=progress,
-        )
+        if is_text_source(data):
+            record = scan_texts(
+                data,
+                model=model,
+                detectors=chosen,
+                false_alarm_rate=false_alarm_rate,
+                split=split,
+                seed=seed,
+                progress=progress,
+            )
+        else:
+            record = run_scan(
+                data,
+                model=model,
+                trusted=trusted,
+                detectors=chosen,
+                false_alarm_rate=false_alarm_rate,
+                split=split,
+                seed=seed,
+                progress=progress,
+            )
     finish(record, as_json=as_json, report=report, sarif=sarif)
     if suspects is not None:
         found = suspects_of(record)

@@ -6,6 +6,9 @@
     ├── DataError                  a data set is missing, unreadable or of the wrong kind
     ├── ModelError                 a model is missing, unreadable, or may not be opened
     ├── RecordError                a record file is not one, or of an unknown version
+    │   └── LedgerError            a ledger of trials cannot be read or written
+    ├── TrustError                 exit code 1: files are not what someone trusted has signed
+    │   └── TrustInputError        exit code 2: a key, policy or path is missing or unreadable
     └── IncompleteError            exit code 3: the question was understood and has no answer
         ├── NotApplicableError     this method cannot judge this subject, and says why
         └── RepairRefusedError     the repaired model is worse than the user allows
@@ -38,6 +41,22 @@ class ModelError(GifthorseError):
 
 class RecordError(GifthorseError):
     """A record file cannot be read as one."""
+
+
+class TrustError(GifthorseError):
+    """Files are not, or cannot be shown to be, what someone trusted has signed."""
+
+    exit_code = 1
+
+
+class TrustInputError(TrustError):
+    """The question itself is wrong: no such path, an unreadable key or policy, a missing extra."""
+
+    exit_code = 2
+
+
+class LedgerError(RecordError):
+    """A ledger of trials cannot be read or written; what is in it stays as it is."""
 
 
 class IncompleteError(GifthorseError):

@@ -78,8 +78,25 @@ class HistogramExhibit(_Frozen):
     judged: bool = False
 
 
+class Passage(_Frozen):
+    """A text with its caption; ``marks`` are (start, end) positions of suspicious spans in it."""
+
+    label: str
+    text: str
+    marks: tuple[tuple[int, int], ...] = ()
+
+
+class TextsExhibit(_Frozen):
+    """Texts to be read by a person: recovered phrases, answers, flagged samples."""
+
+    kind: Literal["texts"] = "texts"
+    title: str
+    caption: str
+    passages: tuple[Passage, ...]
+
+
 Exhibit = Annotated[
-    PicturesExhibit | BarsExhibit | ScatterExhibit | HistogramExhibit,
+    PicturesExhibit | BarsExhibit | ScatterExhibit | HistogramExhibit | TextsExhibit,
     Field(discriminator="kind"),
 ]
 

@@ -4,6 +4,7 @@ The JSON schema of these models is kept in ``docs/formats/`` and checked by a te
 """
 
 import datetime as dt
+import functools
 import json
 import platform
 from importlib.metadata import PackageNotFoundError, version
@@ -23,11 +24,19 @@ def versions() -> dict[str, str]:
     """Versions of what can change a result."""
     found = {"python": platform.python_version()}
     for package in ("gifthorse", "torch", "transformers", "numpy", "scikit-learn", "scipy"):
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
+        installed = _installed(package)
+        if installed is not None:
+            found[package] = installed
     return found
+
+
+@functools.cache
+def _installed(package: str) -> str | None:
+    """Read once: it takes 5 ms a package."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
 
 
 def _now() -> str:
@@ -102,11 +111,69 @@ class FindingRecord(_Frozen):
 class SubjectRecord(_Frozen):
     """What was examined. ``digest`` is ``sha256:…`` over its content; facts are for people."""
 
-    kind: Literal["image classifier", "image data"]
+    kind: Literal[
+        "image classifier",
+        "image data",
+        "files",
+        "text classifier",
+        "text data",
+    ]
     name: str
     digest: str
     class_names: tuple[str, ...]
     facts: dict[str, str | int | float]
+
+
+class IssueRecord(_Frozen):
+    """One thing that the file scan saw.
+
+    FLAGGED: it can run code, or hides something. INCONCLUSIVE: it is unknown, or could not be
+    examined. CLEAR: worth knowing. ``member`` is the place within an archive, archives within
+    archives joined by ``!/``; ``offset`` is in bytes, within the member where there is one.
+    """
+
+    rule: str
+    verdict: Verdict
+    text: str
+    member: str = ""
+    offset: int | None = None
+
+
+class FileRecord(_Frozen):
+    """What one file is: its path within the subject, formats (outermost first), size in bytes.
+
+    ``imports`` is what opening it would import. Nothing of it was opened, imported or run.
+    """
+
+    path: str
+    formats: tuple[str, ...]
+    size: int
+    verdict: Verdict
+    imports: tuple[str, ...]
+    issues: tuple[IssueRecord, ...]
+
+    @model_validator(mode="after")
+    def _judged_on_issues(self) -> "FileRecord":
+        heavy = {issue.verdict for issue in self.issues} - {Verdict.CLEAR}
+        if self.verdict is Verdict.CLEAR and heavy:
+            raise ValueError("a file with issues is not CLEAR")
+        return self
+
+
+class FilesRecord(_Frozen):
+    """The result of the file scan. ``files`` lists every file that is not CLEAR, worst first.
+
+    CLEAR files follow as far as there is room; ``examined`` counts all of them, ``bytes`` their
+    sizes. A rule decides here, not a statistic: there is no false-alarm rate.
+    """
+
+    verdict: Verdict
+    reason: str
+    examined: int
+    bytes: int
+    files: tuple[FileRecord, ...]
+    notes: tuple[str, ...]
+    seconds: float
 
 
 class PlanRecord(_Frozen):
@@ -137,7 +204,8 @@ class AuditRecord(_Record):
     """The result of ``gifthorse audit`` (a model) or ``gifthorse scan`` (a data set).
 
     ``score`` is −log10 of the family-wise p-value: comparable between models of one kind, higher
-    is worse; None when no detector came to a result.
+    is worse; None when no detector came to a result. ``files`` is what the file scan saw; it is
+    examined before anything is loaded, and the verdict is never better than its own.
     """
 
     kind: Literal["audit", "scan"]
@@ -148,6 +216,7 @@ class AuditRecord(_Record):
     trusted: SubjectRecord | None
     plan: PlanRecord
     findings: tuple[FindingRecord, ...]
+    files: FilesRecord | None = None
     notes: tuple[str, ...]
     cost: CostRecord
 
@@ -190,6 +259,7 @@ class PlantRecord(_Record):
     attack_success_rate: Rate
     robust_accuracy: Rate
     twin_clean_accuracy: Rate | None
+    twin_attack_success_rate: Rate | None = None
     exhibits: tuple[Exhibit, ...]
     notes: tuple[str, ...]
     cost: CostRecord

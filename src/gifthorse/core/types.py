@@ -33,6 +33,7 @@ class Need(StrEnum):
     TRUSTED = "trusted samples"
     SUSPECT_DATA = "suspect data"
     FEATURES = "features of the suspect data"
+    UPDATES = "updates of clients"
 
 
 class Unit(StrEnum):
@@ -56,8 +57,8 @@ class Verdict(StrEnum):
 
 
 @runtime_checkable
-class ImageData(Protocol):
-    """Labelled pictures, read in batches so that a data set need not fit in memory."""
+class LabelledData(Protocol):
+    """Labelled samples of any kind: what methods need that look at activations only."""
 
     @property
     def name(self) -> str:
@@ -65,17 +66,22 @@ class ImageData(Protocol):
 
     @property
     def labels(self) -> IntArray:
-        """Class of every picture, shape (n,), values in [0, len(class_names))."""
+        """Class of every sample, shape (n,), values in [0, len(class_names))."""
 
     @property
     def class_names(self) -> tuple[str, ...]:
         """A name for every class."""
 
+    def __len__(self) -> int: ...
+
+
+@runtime_checkable
+class ImageData(LabelledData, Protocol):
+    """Labelled pictures, read in batches so that a data set need not fit in memory."""
+
     @property
     def image_shape(self) -> tuple[int, int, int]:
         """(channels, height, width) of every picture that ``batch`` returns."""
-
-    def __len__(self) -> int: ...
 
     def batch(self, indices: IntArray) -> FloatArray:
         """The pictures at ``indices``: a new array (len(indices), c, h, w), values in [0, 1]."""
@@ -105,7 +111,7 @@ class Model(Protocol):
         """``sha256:…`` over architecture and weights."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, weakref_slot=True)
 class Features:
     """One forward pass over a data set, shared by every method that looks at activations.
 
@@ -144,7 +150,7 @@ class Subject:
     """
 
     model: Model | None = None
-    suspect: ImageData | None = None
+    suspect: LabelledData | None = None
     trusted: ImageData | None = None
     features: Features | None = None
 
@@ -159,6 +165,19 @@ class Subject:
         if self.features is not None:
             offered.add(Need.FEATURES)
         return frozenset(offered)
+
+    def granting(self, needs: frozenset[Need]) -> "Subject":
+        """The same subject with only what a method declares: what it needs, nothing else.
+
+        A method that declares no trusted samples gets none, so it cannot lean on them unseen.
+        """
+        wants_model = bool(needs & {Need.LOGITS, Need.GRADIENTS, Need.WEIGHTS})
+        return Subject(
+            model=self.model if wants_model else None,
+            suspect=self.suspect if Need.SUSPECT_DATA in needs else None,
+            trusted=self.trusted if Need.TRUSTED in needs else None,
+            features=self.features if Need.FEATURES in needs else None,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -292,6 +311,52 @@ class GroundTruth:
     source: int | None
     poisoned: BoolArray
     covered: BoolArray
+
+
+class Reach(StrEnum):
+    """What an attacker controls; more of it makes a stronger attacker."""
+
+    DATA = "training data"
+    TRAINING = "training loop"
+    WEIGHTS = "weights of the trained model"
+
+
+@runtime_checkable
+class Strike(Protocol):
+    """A planted backdoor as its owner uses it."""
+
+    def triggered(
+        self, clean: ImageData, *, rng: np.random.Generator
+    ) -> tuple[ImageData, ImageData]:
+        """The pictures that the attack is about, with the trigger.
+
+        Returns:
+            The same pictures twice: with the labels that the attacker wants, and with the true
+            ones. Samples that are of the target class already are left out.
+        """
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Planting:
+    """What an attack leaves behind.
+
+    Attributes:
+        truth: What was planted; ``poisoned`` and ``covered`` are about the training data.
+        strike: How the backdoor is used: holds the trigger, learned ones included.
+        data: The poisoned training data; None where the attack touches no data.
+        model: The backdoored model; None where the victim trains on ``data`` himself.
+        notes: Facts that a reader of the figures should know.
+    """
+
+    truth: GroundTruth
+    strike: Strike
+    data: ImageData | None = None
+    model: Model | None = None
+    notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if (self.data is None) == (self.model is None):
+            raise ValueError("an attack leaves either poisoned data or a backdoored model behind")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

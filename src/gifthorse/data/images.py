@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from gifthorse.core.errors import DataError
 from gifthorse.core.types import FloatArray, ImageData, IntArray
+from gifthorse.data.relabelled import Relabelled
 
 PixelArray = NDArray[np.uint8]
 
@@ -187,20 +188,30 @@ def to_arrays(data: ImageData) -> ArrayImages:
 
 
 def digest(data: ImageData) -> str:
-    """``sha256:…`` over class names, labels and pixels, in order.
+    """``sha256:…`` over class names, labels and pixels as 8-bit levels, in order.
 
     It depends on the content alone: a view and a copy of the same pictures have the same digest,
     and so have pictures that were decoded from another file format. The name is left out.
     """
-    total = hashlib.sha256(b"gifthorse image data 1\0")
+    total = hashlib.sha256(b"gifthorse image data 2\0")
     total.update(struct.pack("<4q", len(data), *data.image_shape))
     for class_name in data.class_names:
         text = class_name.encode("utf-8", errors="surrogatepass")
         total.update(struct.pack("<q", len(text)) + text)
     total.update(np.ascontiguousarray(data.labels, dtype="<i8").data)
-    for _, values in batches(data):
-        total.update(np.ascontiguousarray(values, dtype="<f4").data)
+    for levels in _levels(data):
+        total.update(np.ascontiguousarray(levels).data)
     return f"sha256:{total.hexdigest()}"
+
+
+def _levels(data: ImageData) -> Iterator[PixelArray]:
+    """All pictures in order as 8-bit levels; pixels that are held as such are not converted."""
+    if isinstance(data, ArrayImages):
+        yield from (data.pixels[i : i + _BATCH] for i in range(0, len(data), _BATCH))
+    elif isinstance(data, Relabelled):
+        yield from _levels(data.data)
+    else:
+        yield from (to_levels(values) for _, values in batches(data))
 
 
 def batches(data: ImageData, size: int = _BATCH) -> Iterator[tuple[IntArray, FloatArray]]:

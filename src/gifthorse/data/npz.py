@@ -4,6 +4,7 @@ import math
 import os
 import zipfile
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -63,30 +64,63 @@ def load_npz(path: Path, split: str, *, name: str) -> ArrayImages:
     )
 
 
-def save_npz(data: ImageData, path: Path) -> None:
+def read_texts(path: Path, key: str) -> tuple[str, ...]:
+    """An array of strings in an ``.npz`` file, such as who contributed each picture.
+
+    Raises:
+        DataError: No such file or array, or other content.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
+            found = _names(archive, members, path, key)
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+        raise DataError(f"{path}: not a NumPy archive, or a broken one ({error})") from error
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror or error}") from error
+    if not found:
+        raise DataError(f"{path}: has no array of strings called {key!r}")
+    return found
+
+
+def save_npz(data: ImageData, path: Path, *, contributors: Sequence[str] | None = None) -> None:
     """Write pictures, labels and class names to a file that ``npz:FILE`` reads back.
 
     Pixels are rounded to eight bits a channel. The file appears whole or not at all, and the same
     data gives the same bytes.
 
+    Args:
+        data: The pictures.
+        path: Where to write.
+        contributors: Who supplied each, length n; kept in an array of that name.
+
     Raises:
         DataError: The file cannot be written.
     """
     arrays = to_arrays(data)
+    named: dict[str, NDArray[Any]] = {
+        "images": arrays.pixels,
+        "labels": arrays.labels,
+        "class_names": np.array(arrays.class_names, dtype=np.str_),
+        **_texts(contributors, len(data)),
+    }
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with temporary.open("xb") as file:
-            np.savez(
-                file,
-                images=arrays.pixels,
-                labels=arrays.labels,
-                class_names=np.array(arrays.class_names, dtype=np.str_),
-            )
+            np.savez(file, allow_pickle=False, **named)
         temporary.replace(path)
     except OSError as error:
         raise DataError(f"cannot write {path}: {error.strerror or error}") from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _texts(contributors: Sequence[str] | None, count: int) -> dict[str, NDArray[Any]]:
+    if contributors is None:
+        return {}
+    if len(contributors) != count:
+        raise DataError(f"got {len(contributors)} contributors for {count} pictures")
+    return {"contributors": np.array(contributors, dtype=np.str_)}
 
 
 def _variants(keys: tuple[str, ...], splits: tuple[str, ...] = ("train", "test")) -> list[str]:
@@ -148,14 +182,17 @@ def _header(file: IO[bytes], where: str) -> tuple[tuple[int, ...], np.dtype[Any]
 
 
 def _names(
-    archive: zipfile.ZipFile, members: dict[str, zipfile.ZipInfo], path: Path
+    archive: zipfile.ZipFile,
+    members: dict[str, zipfile.ZipInfo],
+    path: Path,
+    key: str = "class_names",
 ) -> tuple[str, ...]:
-    if "class_names" not in members:
+    if key not in members:
         return ()
-    names = _array(archive, members["class_names"], path)
+    names = _array(archive, members[key], path)
     if names.ndim != 1 or names.dtype.kind != "U":
         raise DataError(
-            f"{path}, array 'class_names': got shape {names.shape} and type {names.dtype}, "
+            f"{path}, array {key!r}: got shape {names.shape} and type {names.dtype}, "
             "expected strings of shape (k,)"
         )
     return tuple(str(name) for name in names)

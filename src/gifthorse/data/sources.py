@@ -7,6 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
+
 from gifthorse.core.errors import DataError
 from gifthorse.core.types import ImageData
 from gifthorse.data.decoding import resized
@@ -41,6 +43,7 @@ FORMS = (
     "signs",
     "signs:COUNT",
     "fashion-mnist",
+    "digits",
     "cifar10",
     "hf:NAME",
     "idx:DIR",
@@ -62,6 +65,7 @@ def load(
 
     - ``signs`` or ``signs:COUNT``: the built-in generator of traffic-sign photographs.
     - ``fashion-mnist``: IDX files that are installed, or in ``$GIFTHORSE_DATA/fashion-mnist``.
+    - ``digits``: 1,797 handwritten digits of 8 × 8 pixels that come with scikit-learn.
     - ``cifar10``, ``hf:NAME`` or ``hf:NAME:CONFIGURATION``: through the ``datasets`` library.
     - ``idx:DIR``, ``folder:DIR``, ``parquet:FILE`` and ``npz:FILE``: files in those formats.
     - The path of something that exists: its format is guessed.
@@ -88,6 +92,8 @@ def load(
         return _fit(signs(split, _count(source, rest) if colon else None, seed), size)
     if source == "fashion-mnist":
         return _fit(_fashion(split), size)
+    if source == "digits":
+        return _fit(_digits(split), size)
     if source == "cifar10":
         return load_hub("uoft-cs/cifar10", split, name=source, size=size)
     if colon and form in _READERS:
@@ -97,7 +103,9 @@ def load(
     guessed = _guess(source) if source.strip() else None
     if guessed is not None:
         return _READERS[guessed](source, split, source, size)
-    near = difflib.get_close_matches(source, ["signs", "fashion-mnist", "cifar10"], n=1, cutoff=0.5)
+    near = difflib.get_close_matches(
+        source, ["signs", "fashion-mnist", "digits", "cifar10"], n=1, cutoff=0.5
+    )
     near = near or [_form(known) for known in difflib.get_close_matches(form, _READERS, n=1)]
     hint = f"did you mean {near[0]!r}? " if near else ""
     raise DataError(
@@ -186,6 +194,21 @@ def _guess(source: str) -> str | None:
     except (OSError, ValueError) as error:  # a name too long, a null byte, no permission
         raise DataError(f"cannot look at {source!r}: {error}") from error
     raise DataError(f"{source}: the folder is empty")
+
+
+def _digits(split: str) -> ArrayImages:
+    """Every fifth picture is for testing; the writers are mixed in the original order too."""
+    from sklearn.datasets import load_digits
+
+    pixels, labels = load_digits(return_X_y=True)
+    testing = np.arange(len(labels)) % 5 == 4
+    rows = testing if split == "test" else ~testing
+    return ArrayImages(
+        name="digits",
+        pixels=np.rint(pixels[rows].reshape(-1, 1, 8, 8) / 16 * 255).astype(np.uint8),
+        labels=labels[rows].astype(np.int64),
+        class_names=tuple("0123456789"),
+    )
 
 
 def _fashion(split: str) -> ArrayImages:

@@ -50,6 +50,34 @@ def defence_effectiveness(
     return (lost_attack - lost_accuracy + 1) / 2
 
 
+def rate_change(before: Rate, after: Rate, *, confidence: float = 0.95) -> tuple[float, float]:
+    """Interval of ``before − after``: Newcombe's (1998) square-and-add of two Wilson intervals.
+
+    It takes the two rates as independent; on the same samples it is wider than it needs to be.
+    """
+    one = rate(before.count, before.total, confidence=confidence)
+    two = rate(after.count, after.total, confidence=confidence)
+    change = one.value - two.value
+    down = np.hypot(one.value - one.low, two.high - two.value)
+    up = np.hypot(one.high - one.value, two.value - two.low)
+    return float(max(-1.0, change - down)), float(min(1.0, change + up))
+
+
+def defence_effectiveness_bounds(
+    *, ca_before: Rate, ca_after: Rate, asr_before: Rate, asr_after: Rate
+) -> tuple[float, float]:
+    """Bounds that hold DER with at least 95 % confidence.
+
+    DER rises with the drop of ASR and falls with that of CA, so its extremes over the box of two
+    97.5 % intervals are at corners (Bonferroni).
+    """
+    asr = rate_change(asr_before, asr_after, confidence=0.975)
+    ca = rate_change(ca_before, ca_after, confidence=0.975)
+    low = (max(0.0, asr[0]) - max(0.0, ca[1]) + 1) / 2
+    high = (max(0.0, asr[1]) - max(0.0, ca[0]) + 1) / 2
+    return low, high
+
+
 def roc_auc(scores: ScoreArray, positive: BoolArray) -> float:
     """Probability that a positive scores above a negative, ties counting half, in [0, 1].
 

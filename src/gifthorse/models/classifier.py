@@ -127,6 +127,11 @@ class ImageClassifier:
         """Where ``features`` are taken: the input of the last linear layer, or the logits."""
         return f"input of {self._head[0]}" if self._head else "logits"
 
+    @property
+    def head(self) -> nn.Linear | None:
+        """The linear layer that gives the logits, or None."""
+        return self._head[1] if self._head else None
+
     def accepts(self, image_shape: tuple[int, int, int]) -> str | None:
         """Why pictures of this shape do not fit, or None if they do."""
         channels, height, width = self.input_shape

@@ -6,19 +6,21 @@ terminal). Keys of ``config.json`` that make transformers load other weights tha
 here, or code from a hub, are refused.
 """
 
-import json
 import math
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 
 from gifthorse.core.errors import ModelError
 from gifthorse.models.classifier import ImageClassifier, Preprocessing
-
-_PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.h5", "*.msgpack")
-_HUB_PATTERNS = ["*.json", "*.safetensors"]
+from gifthorse.models.directories import (
+    check_config,
+    check_weights,
+    model_directory,
+    one_line,
+    read_json,
+)
 
 
 def load_classifier(
@@ -40,10 +42,10 @@ def load_classifier(
         ModelError: Missing, truncated, not an image classifier, only a pickle, or the weights do
             not fit the configuration.
     """
-    directory = _directory(source)
-    config = _read_json(directory / "config.json", "describes the model")
-    _check_config(directory, config)
-    _check_weights(directory)
+    directory = model_directory(source)
+    config = read_json(directory / "config.json", "describes the model")
+    check_config(directory, config)
+    check_weights(directory)
     module, names = _build(directory, config)
     pre = _preprocessing(directory, module.config, image_size)
     return ImageClassifier(
@@ -57,117 +59,23 @@ def resize_goal(source: str | Path) -> tuple[int, int] | None:
     Raises:
         ModelError: There is no readable model directory.
     """
-    directory = _directory(source)
-    _read_json(directory / "config.json", "describes the model")
+    directory = model_directory(source)
+    read_json(directory / "config.json", "describes the model")
     path = directory / "preprocessor_config.json"
-    data = _read_json(path, "") if path.exists() else {}
+    data = read_json(path, "") if path.exists() else {}
     try:
         return _preprocessor_size(data) if data.get("do_resize", False) else None
     except (TypeError, ValueError, KeyError, IndexError, ArithmeticError) as error:
         raise ModelError(f"{path} is not understood: {error}") from error
 
 
-def _directory(source: str | Path) -> Path:
-    text = str(source)
-    if text.startswith("hub:"):
-        from huggingface_hub import snapshot_download
-        from huggingface_hub.errors import (
-            HfHubHTTPError,
-            HFValidationError,
-            LocalEntryNotFoundError,
-        )
-
-        try:
-            return Path(snapshot_download(text[4:], allow_patterns=_HUB_PATTERNS))
-        except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-            raise ModelError(
-                f"cannot fetch {text[4:]!r} from the hub: {error}; a local directory always works"
-            ) from error
-    path = Path(source)
-    if not path.exists():
-        raise ModelError(
-            f"no such model: {path}; expected a directory with config.json and model.safetensors, "
-            "or hub:OWNER/NAME to download one"
-        )
-    if not path.is_dir():
-        raise ModelError(
-            f"{path} is a single file; expected the directory that holds config.json and "
-            "model.safetensors"
-        )
-    return path
-
-
-def _read_json(path: Path, purpose: str) -> dict[str, Any]:
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise ModelError(f"{path} is missing; it {purpose}") from error
-    except (OSError, ValueError, RecursionError) as error:
-        raise ModelError(f"{path} cannot be read as JSON: {error}") from error
-    if not isinstance(data, dict):
-        raise ModelError(f"{path} holds a {type(data).__name__}; expected a JSON object")
-    return data
-
-
-def _check_config(directory: Path, config: dict[str, Any]) -> None:
-    """Nothing in the directory sends transformers to weights or code that we do not check."""
-    if "transformers_weights" in config:
-        raise ModelError(
-            f"{directory}: config.json names its weights ({config['transformers_weights']!r}); "
-            "only model.safetensors and its shards are opened"
-        )
-    if (directory / "adapter_config.json").exists():
-        raise ModelError(f"{directory} holds an adapter; merge it into its model first")
-    for key, value in config.items():
-        if key.endswith("_implementation") and "/" in str(value):
-            raise ModelError(
-                f"{directory}: config.json asks for code from a hub ({key}: {value!r}); "
-                "no code runs from a model that is examined"
-            )
-
-
-def _check_weights(directory: Path) -> None:
-    """Every safetensors file that transformers would open is whole, every number in it finite."""
-    index = directory / "model.safetensors.index.json"
-    if (directory / "model.safetensors").exists():
-        files = ["model.safetensors"]  # transformers prefers it to an index
-    elif index.exists():
-        shards = _read_json(index, "lists the shards").get("weight_map")
-        files = list(shards.values()) if isinstance(shards, dict) else []
-        if not files or not all(isinstance(f, str) and Path(f).name == f for f in files):
-            raise ModelError(f"{index} does not map weights to files of the same directory")
-    else:
-        pickles = sorted(p.name for pattern in _PICKLES for p in directory.glob(pattern))
-        if pickles:
-            raise ModelError(
-                f"{directory} holds only {', '.join(pickles)}: formats that can run code when "
-                "opened, so nothing was opened; convert it to model.safetensors where it is safe "
-                "to do so"
-            )
-        raise ModelError(f"{directory / 'model.safetensors'} is missing")
-    for name in sorted(set(files)):
-        _check_safetensors(directory / name)
-
-
-def _check_safetensors(path: Path) -> None:
-    try:
-        with safe_open(path, framework="pt") as tensors:
-            for key in tensors.keys():  # noqa: SIM118 - safe_open is no mapping
-                value = tensors.get_tensor(key)
-                if value.is_floating_point() and not bool(torch.isfinite(value).all()):
-                    raise ModelError(f"{path}: the weight {key!r} holds NaN or infinite values")
-    except FileNotFoundError as error:
-        raise ModelError(f"{path} is missing") from error
-    except (SafetensorError, OSError) as error:
-        raise ModelError(
-            f"{path} is not a whole safetensors file ({error}); it may be truncated"
-        ) from error
-
-
 def _build(directory: Path, config: dict[str, Any]) -> tuple[Any, tuple[str, ...]]:
     import transformers
     from transformers import AutoConfig, AutoModelForImageClassification
 
+    from gifthorse.models.preact import register
+
+    register()
     model_type = config.get("model_type")
     previous = transformers.logging.get_verbosity()
     transformers.logging.set_verbosity_error()
@@ -196,7 +104,7 @@ def _build(directory: Path, config: dict[str, Any]) -> tuple[Any, tuple[str, ...
     except Exception as error:
         raise ModelError(
             f"{directory}: config.json and the weights do not make an image classifier: "
-            f"{_one_line(error)}"
+            f"{one_line(error)}"
         ) from error
     finally:
         transformers.logging.set_verbosity(previous)
@@ -213,17 +121,12 @@ def _build(directory: Path, config: dict[str, Any]) -> tuple[Any, tuple[str, ...
     return module, tuple(names[i] for i in range(count))
 
 
-def _one_line(error: Exception) -> str:
-    text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text[:300]}"
-
-
 def _preprocessing(
     directory: Path, config: Any, image_size: tuple[int, int] | None
 ) -> Preprocessing:
     channels = int(getattr(config, "num_channels", 3))
     path = directory / "preprocessor_config.json"
-    data = _read_json(path, "") if path.exists() else {}
+    data = read_json(path, "") if path.exists() else {}
     try:
         return _parse_preprocessing(
             data, channels, _size(getattr(config, "image_size", None)) or image_size

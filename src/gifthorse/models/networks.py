@@ -50,3 +50,30 @@ def small_network(
     return ImageClassifier(
         module, class_names=class_names, preprocessing=pre, name=name, device=device
     )
+
+
+def preact_resnet18(
+    *,
+    image_shape: tuple[int, int, int],
+    class_names: tuple[str, ...],
+    seed: int,
+    device: torch.device | str = "cpu",
+) -> ImageClassifier:
+    """An untrained PreAct-ResNet18 for small pictures; see ``gifthorse.models.preact``."""
+    from gifthorse.models.preact import PreActConfig, PreActForImageClassification
+
+    channels, height, width_px = image_shape
+    config = PreActConfig(
+        num_channels=channels,
+        id2label=dict(enumerate(class_names)),
+        label2id={label: i for i, label in enumerate(class_names)},
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        module: Any = PreActForImageClassification(config)
+    pre = Preprocessing(
+        mean=(0.5,) * channels, std=(0.5,) * channels, size=(height, width_px), resize=False
+    )
+    return ImageClassifier(
+        module, class_names=class_names, preprocessing=pre, name="PreAct-ResNet18", device=device
+    )

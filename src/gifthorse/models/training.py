@@ -1,5 +1,6 @@
 """The one training loop."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +13,12 @@ from gifthorse.core.rng import draw_seed
 from gifthorse.core.types import ImageData, Progress, silent
 from gifthorse.models.classifier import ImageClassifier
 from gifthorse.models.passes import to_tensor
+
+Alteration = Callable[[ImageClassifier, torch.Tensor, torch.Tensor], torch.Tensor]
+"""Changes the pictures x (n, c, h, w) of a step, labelled y, in view of the network so far."""
+
+Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+"""From logits (n, classes) and labels (n,) to one number."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,8 +56,19 @@ def train(
     *,
     rng: np.random.Generator,
     progress: Progress = silent,
+    alter: Alteration | None = None,
+    loss: Loss = functional.cross_entropy,
 ) -> ImageClassifier:
     """A trained copy of ``classifier``; the given one is not changed.
+
+    Args:
+        classifier: What to start from.
+        data: Pictures that fit it.
+        plan: How to train.
+        rng: Source of order, shifts and dropout.
+        progress: Called after every step.
+        alter: What secure training does to the pictures of a step; its own passes are counted.
+        loss: What is minimised.
 
     Raises:
         DataError: The pictures or labels do not fit the model.
@@ -94,7 +112,7 @@ def train(
             for start in range(0, len(order), plan.batch_size):
                 indices = order[start : start + plan.batch_size]
                 if len(indices) > 1:  # batch normalisation cannot train on one picture
-                    _step(student, data, indices, plan, optimizer, rng)
+                    _step(student, data, indices, plan, optimizer, rng, alter, loss)
                 schedule.step()
                 done += 1
                 progress(done, steps, "training")
@@ -111,13 +129,17 @@ def _step(
     plan: TrainingPlan,
     optimizer: torch.optim.Optimizer,
     rng: np.random.Generator,
+    alter: Alteration | None,
+    objective: Loss,
 ) -> None:
     x = to_tensor(student, data.batch(indices))
     if plan.shift:
         x = shifted(x, plan.shift, rng)
     y = torch.from_numpy(data.labels[indices]).to(student.device)
+    if alter is not None:
+        x = alter(student, x, y)
     out = student.module(student.normalise(x))
-    loss = functional.cross_entropy(getattr(out, "logits", out), y)
+    loss = objective(getattr(out, "logits", out), y)
     if not bool(torch.isfinite(loss)):
         raise ModelError("training diverged: the loss is not finite; lower the learning rate")
     optimizer.zero_grad(set_to_none=True)

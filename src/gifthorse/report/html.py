@@ -8,7 +8,7 @@ from markupsafe import Markup
 
 from gifthorse.core.record import AuditRecord, PlantRecord, RepairRecord, StoryRecord
 from gifthorse.core.types import Unit, Verdict
-from gifthorse.report import charts, marks, words
+from gifthorse.report import charts, marks, words, words_files
 
 
 def render_html(record: AuditRecord | RepairRecord | PlantRecord | StoryRecord) -> str:
@@ -17,13 +17,13 @@ def render_html(record: AuditRecord | RepairRecord | PlantRecord | StoryRecord) 
     Everything taken from the record is escaped: names in it come from files that nobody vouches
     for. The same record gives the same page, byte for byte.
     """
-    return _environment().get_template("page.html.j2").render(record=record)
+    return environment().get_template("page.html.j2").render(record=record)
 
 
 @cache
-def _environment() -> Environment:
+def environment() -> Environment:
     """Build the template environment once; nobody changes it afterwards."""
-    environment = Environment(
+    found = Environment(
         loader=PackageLoader("gifthorse.report"),
         autoescape=True,
         undefined=StrictUndefined,
@@ -31,7 +31,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         finalize=_finalize,
     )
-    environment.filters.update(
+    found.filters.update(
         {
             "count": words.count,
             "memory": words.memory,
@@ -43,17 +43,18 @@ def _environment() -> Environment:
             "shorten": words.shorten,
         }
     )
-    environment.globals.update(
+    found.globals.update(
         {
             "Unit": Unit,
             "Verdict": Verdict,
             "charts": charts,
             "marks": marks,
             "words": words,
+            "words_files": words_files,
             "stylesheet": _stylesheet(),
         }
     )
-    return environment
+    return found
 
 
 def _finalize(value: object) -> object:

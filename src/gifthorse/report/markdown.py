@@ -16,11 +16,13 @@ from gifthorse.core.record import (
     RepairRecord,
     StoryRecord,
 )
-from gifthorse.report import words
+from gifthorse.report import words, words_files
 
 _SIGNS = {"bad": "🔴", "good": "🟢", "unsure": "🟡", "quiet": "⚪"}
 _MOST_SUSPECTS = 10
 _MOST_COLUMNS = 300
+_MOST_FILES = 20
+_MOST_ISSUES = 5
 _ACTIVE = re.compile(r"([\\`*_{}\[\]()#!|~$^])")
 _AUTOLINK = re.compile(r"(?i)(://|(?<=www)\.)")
 
@@ -79,11 +81,28 @@ def _audit(record: AuditRecord) -> list[str]:
     )
     rate = words.percent(record.plan.false_alarm_rate)
     lines = [f"{score} False-alarm rate {rate}. {words.coverage(record)}", ""]
+    if not record.findings and record.files is not None:
+        lines = []
+    if record.files is not None:
+        lines += [words_files.summary(record.files), "", *_files(record)]
     ordered = (*words.judged(record.findings), *words.unjudged(record.findings))
     if ordered:
         header = ("detector", "verdict", "statistic", "threshold", "p-value", "reason")
         lines += _table(header, [_finding(finding) for finding in ordered])
     return lines
+
+
+def _files(record: AuditRecord) -> list[str]:
+    """A row an issue of every file that is not clear."""
+    rows = []
+    for file in words_files.heavy(record)[:_MOST_FILES]:
+        sign = _SIGNS[words.VERDICT_TONES[file.verdict]]
+        verdict = f"{sign} {words.VERDICT_WORDS[file.verdict]}"
+        for issue in file.issues[:_MOST_ISSUES]:
+            place = _text(words_files.place(file, issue))
+            rows.append((place, _text(", ".join(file.formats)), verdict, _text(issue.text)))
+    header = ("file", "content", "verdict", "what was seen")
+    return [*_table(header, rows), ""] if rows else []
 
 
 def _finding(finding: FindingRecord) -> tuple[str, ...]:
@@ -124,6 +143,8 @@ def _plant(record: PlantRecord) -> list[str]:
     ]
     if record.twin_clean_accuracy is not None:
         rows.append(_rate("clean accuracy of the twin", record.twin_clean_accuracy))
+    if record.twin_attack_success_rate is not None:
+        rows.append(_rate("attack success on the twin", record.twin_attack_success_rate))
     target = _text(record.target) if record.target is not None else "every class"
     poisoned = f"{words.count(record.poisoned_samples)} of {words.count(record.training_samples)}"
     detail = f"{_text(record.mode)}, target {target}, {poisoned} training samples poisoned"

@@ -5,7 +5,7 @@ import binascii
 import math
 from dataclasses import dataclass
 
-from gifthorse.core.exhibits import Picture
+from gifthorse.core.exhibits import Passage, Picture
 from gifthorse.core.record import PlantRecord, Rate
 from gifthorse.report.scale import place, span
 from gifthorse.report.words import count, interval, measured, number
@@ -49,6 +49,32 @@ class Shown:
     height: int
     enlarged: bool
     size: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Piece:
+    """A stretch of a text; ``hot`` if it is marked."""
+
+    text: str
+    hot: bool
+
+
+_LONGEST_PASSAGE = 4000
+
+
+def pieces(passage: Passage) -> tuple[Piece, ...]:
+    """A text cut at its marks; marks that overlap or point outside are cut to what is there."""
+    text = passage.text[:_LONGEST_PASSAGE]
+    found, end = [], 0
+    for start, stop in sorted(passage.marks):
+        first, last = max(start, end, 0), min(stop, len(text))
+        if first >= last:
+            continue
+        found += [Piece(text=text[end:first], hot=False), Piece(text=text[first:last], hot=True)]
+        end = last
+    cut = "…" if len(passage.text) > _LONGEST_PASSAGE else ""
+    found.append(Piece(text=text[end:] + cut, hot=False))
+    return tuple(piece for piece in found if piece.text)
 
 
 def meter(statistic: float, threshold: float) -> Meter | None:
@@ -100,6 +126,9 @@ def plant_rates(record: PlantRecord) -> list[RateRow]:
     if record.twin_clean_accuracy is not None:
         text = "the same model trained without poison, for comparison"
         rows.append(rate_row("Clean accuracy of the twin", text, record.twin_clean_accuracy))
+    if record.twin_attack_success_rate is not None:
+        text = "triggered samples that the clean model sends to the target by itself"
+        rows.append(rate_row("Attack success on the twin", text, record.twin_attack_success_rate))
     return rows
 
 

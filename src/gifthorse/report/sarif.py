@@ -9,7 +9,6 @@ import hashlib
 import json
 import math
 from typing import Any
-from urllib.parse import quote
 
 from gifthorse.core.record import (
     AuditRecord,
@@ -19,7 +18,8 @@ from gifthorse.core.record import (
     StoryRecord,
 )
 from gifthorse.core.types import Verdict
-from gifthorse.report import words
+from gifthorse.report import sarif_files, words
+from gifthorse.report.sarif_text import message, uri
 
 _SCHEMA = (
     "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
@@ -49,8 +49,11 @@ def render_sarif(record: AuditRecord | RepairRecord | PlantRecord | StoryRecord)
 
 def _run(record: _Examined, chapter: int | None) -> _Node:
     findings = record.findings if isinstance(record, AuditRecord) else ()
+    files = record.files if isinstance(record, AuditRecord) else None
     rules = {name: position for position, name in enumerate(_detectors(findings))}
     driver: _Node = {"name": "gifthorse", "rules": [_rule(name, findings) for name in rules]}
+    if files is not None:
+        driver["rules"] += sarif_files.rules(files)
     if "gifthorse" in record.versions:
         driver["version"] = words.harmless(record.versions["gifthorse"])
     flagged = [finding for finding in words.judged(findings) if finding.verdict is Verdict.FLAGGED]
@@ -60,8 +63,9 @@ def _run(record: _Examined, chapter: int | None) -> _Node:
         "tool": {"driver": driver},
         "automationDetails": {"id": category},
         "invocations": [_invocation(record, rules)],
-        "artifacts": [{"location": {"uri": _uri(record.subject.name)}, **_hashes(record)}],
-        "results": [_result(finding, record, rules) for finding in flagged],
+        "artifacts": [{"location": {"uri": uri(record.subject.name)}, **_hashes(record)}],
+        "results": [_result(finding, record, rules) for finding in flagged]
+        + (sarif_files.results(files, record.subject.name, len(rules)) if files else []),
         "properties": _summary(record),
     }
 
@@ -87,17 +91,17 @@ def _rule(name: str, findings: tuple[FindingRecord, ...]) -> _Node:
 
 def _result(finding: FindingRecord, record: _Examined, rules: dict[str, int]) -> _Node:
     named = words.suspects(finding)
-    message = finding.reason
+    text = finding.reason
     if named:
         some = ", ".join(named[:10])
-        message += f" Points to: {some}{' and others' if len(named) > 10 else ''}."
+        text += f" Points to: {some}{' and others' if len(named) > 10 else ''}."
     location = {"physicalLocation": {"artifactLocation": _artifact(record.subject.name)}}
     return {
         "ruleId": words.harmless(finding.detector.name),
         "ruleIndex": rules[finding.detector.name],
         "level": "error",
         "kind": "fail",
-        "message": _message(message),
+        "message": message(text),
         "locations": [location],
         "partialFingerprints": {"subjectAndDetector/v1": _fingerprint(finding, record)},
         "properties": _measures(finding, named),
@@ -124,13 +128,15 @@ def _invocation(record: _Examined, rules: dict[str, int]) -> _Node:
         notes = [_notification(finding, rules) for finding in words.unjudged(record.findings)]
         failed = any(finding.verdict is Verdict.FAILED for finding in record.findings)
         invocation["executionSuccessful"] = not failed and record.verdict is not Verdict.FAILED
-        if not record.findings:
+        if record.files is not None:
+            notes += sarif_files.notifications(record.files, len(rules))
+        elif not record.findings:
             notes = [{"level": "warning", "message": {"text": "No detector was run."}}]
     else:
         outcome = words.outcome(record)
         text = f"{outcome.kind}: {outcome.word}. {outcome.reason}"
         level = "note" if outcome.tone != "unsure" else "warning"
-        notes = [{"level": level, "message": _message(text)}]
+        notes = [{"level": level, "message": message(text)}]
     if notes:
         invocation["toolExecutionNotifications"] = notes
     ended = _utc(record.created)
@@ -144,18 +150,10 @@ def _notification(finding: FindingRecord, rules: dict[str, int]) -> _Node:
     return {
         "level": _NOTIFIED[finding.verdict],
         "associatedRule": {"id": words.harmless(name), "index": rules[name]},
-        "message": _message(
+        "message": message(
             f"{words.title(name)}: {word.lower()}, so this was not checked. {finding.reason}"
         ),
     }
-
-
-def _message(text: str) -> _Node:
-    """A message in which names can neither make links (``[text](target)``) nor placeholders."""
-    escaped = words.harmless(text).replace("\\", "\\\\")
-    for sign, instead in (("[", "\\["), ("]", "\\]"), ("{", "{{"), ("}", "}}")):
-        escaped = escaped.replace(sign, instead)
-    return {"text": escaped}
 
 
 def _summary(record: _Examined) -> _Node:
@@ -178,15 +176,7 @@ def _hashes(record: _Examined) -> _Node:
 
 
 def _artifact(name: str) -> _Node:
-    return {"uri": _uri(name), "index": 0}
-
-
-def _uri(name: str) -> str:
-    """A subject's name as a URI reference: never with a scheme or host of its own choosing."""
-    path = quote(words.harmless(name).replace("\\", "/"), safe="/-._~")
-    if path.startswith("/"):
-        return "file:///" + path.lstrip("/")
-    return path or "subject"
+    return {"uri": uri(name), "index": 0}
 
 
 def _fingerprint(finding: FindingRecord, record: _Examined) -> str:

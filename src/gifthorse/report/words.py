@@ -15,6 +15,7 @@ from gifthorse.core.record import (
     StoryRecord,
 )
 from gifthorse.core.types import Verdict
+from gifthorse.report import words_files
 
 SPACE = "\u00a0"
 ABSENT = "–"
@@ -116,14 +117,22 @@ def outcome(record: AuditRecord | RepairRecord | PlantRecord) -> Outcome:
 def _audit_outcome(record: AuditRecord) -> Outcome:
     subject = "model" if record.kind == "audit" else "data"
     meaning, advice = _AUDIT_WORDS.get((record.kind, record.verdict), _NO_ANSWER)
+    if words_files.decide(record):
+        meaning, advice = words_files.MEANINGS[record.verdict]
     return Outcome(
         word=VERDICT_WORDS[record.verdict],
         tone=VERDICT_TONES[record.verdict],
-        kind="Model audit" if record.kind == "audit" else "Data scan",
+        kind=_audit_kind(record),
         reason=record.reason,
         meaning=meaning.format(subject=subject),
         advice=advice,
     )
+
+
+def _audit_kind(record: AuditRecord) -> str:
+    if record.subject.kind == "files":
+        return "File scan"
+    return "Model audit" if record.kind == "audit" else "Data scan"
 
 
 def _repair_outcome(record: RepairRecord) -> Outcome:
@@ -172,7 +181,7 @@ def coverage(record: AuditRecord) -> str:
     """How many of the planned detectors came to a result."""
     done, planned = len(judged(record.findings)), len(record.findings)
     if not planned:
-        return "No detector was run."
+        return "No detector was run." if record.files is None else "Only the files were examined."
     sentence = f"{done} of {planned} detectors came to a result."
     if done < planned:
         sentence += " The others say nothing about this subject, neither good nor bad."

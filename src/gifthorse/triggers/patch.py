@@ -6,6 +6,7 @@ import numpy as np
 from PIL import ImageColor
 
 from gifthorse.core.types import FloatArray
+from gifthorse.triggers.trigger import on_chart
 
 SHAPES = ("square", "disc", "triangle", "cross", "checker", "reverse-lambda")
 PLACES = ("top-left", "top-right", "bottom-left", "bottom-right", "centre", "random")
@@ -55,6 +56,10 @@ class Patch:
             area = out[i, :, top : top + self.size, left : left + self.size]
             area[:] = np.where(mask, colours, area)
         return out
+
+    def picture(self, image_shape: tuple[int, ...]) -> FloatArray:
+        """The patch on the test chart, shape (c, h, w)."""
+        return on_chart(self, image_shape)
 
     def _corner(self, height: int, width: int, rng: np.random.Generator) -> tuple[int, int]:
         low, far_top, far_left = self.margin, height - self.size, width - self.size

@@ -1,13 +1,17 @@
 """Answers worked out by hand or by another implementation."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from scipy import stats
 from tests.detectors.data.planted import planted
 
-from gifthorse.core.types import silent
+from gifthorse.core.types import ImageData, silent
+from gifthorse.data.relabelled import Relabelled
 from gifthorse.detectors.data.activation_clustering import (
     cluster_shares,
+    silhouette,
     suspicious_clusters,
     two_means,
 )
@@ -112,3 +116,33 @@ def test_standing_out_is_the_studentised_residual_unless_classes_are_alike() -> 
     assert np.allclose(standing_out(values, least_spread=1e-6), expected)
     alike = np.array([1.0, 1.0, 1.0, 1.0, 1.1])
     assert standing_out(alike, least_spread=0.1).max() == pytest.approx(np.sqrt(4 / 5))
+
+
+def test_silhouette_is_that_of_scikit_learn() -> None:
+    from sklearn.metrics import silhouette_score
+
+    rng = np.random.default_rng(3)
+    x = rng.standard_normal((400, 10)) * np.linspace(3, 1, 10)
+    part = x[:, 0] > 2
+    assert silhouette(x, part, 1000, rng=rng) == pytest.approx(silhouette_score(x, part), abs=1e-5)
+    one_left = np.arange(400) < 1
+    assert silhouette(x, one_left, 1000, rng=rng) == 0
+    assert silhouette(np.zeros((400, 10)), part, 1000, rng=rng) == 0
+
+
+def test_groups_are_remembered_for_the_same_labels_only() -> None:
+    subject = planted(1).subject
+    first = group_features(subject)
+    assert group_features(subject) is first
+    assert isinstance(subject.suspect, ImageData)
+    labels = np.roll(subject.suspect.labels, 1)
+    moved = dataclasses.replace(
+        subject,
+        suspect=Relabelled(
+            data=subject.suspect, labels=labels, class_names=subject.suspect.class_names
+        ),
+    )
+    again = group_features(moved)
+    assert again is not first
+    for group in again.classes:
+        assert (labels[group.indices] == group.label).all()

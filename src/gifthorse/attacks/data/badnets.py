@@ -12,15 +12,12 @@ adversarial perturbation, hence weaker).
 from dataclasses import dataclass
 from typing import ClassVar
 
-import numpy as np
-
-from gifthorse.attacks.data.poisoning import Aim, poison_images, triggered_images
-from gifthorse.core.types import GroundTruth, ImageData
+from gifthorse.attacks.data.trigger_poison import TriggerPoison
 from gifthorse.triggers.patch import Patch
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BadNets:
+class BadNets(TriggerPoison):
     """Patch poisoning.
 
     Attributes:
@@ -37,34 +34,14 @@ class BadNets:
         margin: Pixels between patch and border.
     """
 
+    name: ClassVar[str] = "badnets"
     paper: ClassVar[str] = "Gu et al. 2017, arXiv:1708.06733"
 
-    target: int = 0
-    rate: float = 0.05
-    mode: str = "all-to-one"
-    source: int = 1
-    cover_rate: float = 0.05
-    clean_label: bool = False
     shape: str = "square"
     size: int = 3
     colour: str = "yellow"
     place: str = "bottom-right"
     margin: int = 1
-
-    def __post_init__(self) -> None:
-        _ = self.aim, self.trigger  # both refuse bad values
-
-    @property
-    def aim(self) -> Aim:
-        """Whom it strikes."""
-        return Aim(
-            mode=self.mode,
-            target=self.target,
-            source=self.source,
-            rate=self.rate,
-            cover_rate=self.cover_rate,
-            clean_label=self.clean_label,
-        )
 
     @property
     def trigger(self) -> Patch:
@@ -76,17 +53,3 @@ class BadNets:
             place=self.place,
             margin=self.margin,
         )
-
-    def poison(
-        self, clean: ImageData, *, rng: np.random.Generator
-    ) -> tuple[ImageData, GroundTruth]:
-        """A poisoned copy of the training data, and the truth about it."""
-        return poison_images(
-            clean, attack="badnets", aim=self.aim, stamp=self.trigger.apply, rng=rng
-        )
-
-    def triggered(
-        self, clean: ImageData, *, rng: np.random.Generator
-    ) -> tuple[ImageData, ImageData]:
-        """Stamped test pictures with the attacker's labels, and with the true ones."""
-        return triggered_images(clean, aim=self.aim, stamp=self.trigger.apply, rng=rng)

@@ -3,17 +3,16 @@
 The trigger differs from attack to attack; the bookkeeping does not.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
 from gifthorse.core.errors import DataError
 from gifthorse.core.types import BoolArray, FloatArray, GroundTruth, ImageData, IntArray
-from gifthorse.data.images import ArrayImages
+from gifthorse.data.images import ArrayImages, to_arrays, to_levels
+from gifthorse.triggers.trigger import Stamp, Trigger
 
 MODES = ("all-to-one", "all-to-all", "source-specific")
-Stamp = Callable[[FloatArray, np.random.Generator], FloatArray]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,10 +66,74 @@ class Aim:
         return np.asarray(labels != self.target)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cover:
+    """Samples that carry a stamp and keep their true label, so that the stamp alone means nothing.
+
+    Attributes:
+        rate: Their share of the whole training set, in [0, 1).
+        stamp: What they carry: the trigger itself, or something that must not work as one.
+        spare_target: Whether samples of the target class are left out.
+    """
+
+    rate: float
+    stamp: Stamp
+    spare_target: bool = False
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.rate < 1:
+            raise ValueError(f"the share of cover samples must be in [0, 1), got {self.rate}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TriggerStrike:
+    """A backdoor in use: a trigger, put on the pictures that the attack is about.
+
+    Attributes:
+        aim: Whom it strikes.
+        test_trigger: What the pictures carry.
+    """
+
+    aim: Aim
+    test_trigger: Trigger
+
+    def triggered(
+        self, clean: ImageData, *, rng: np.random.Generator
+    ) -> tuple[ImageData, ImageData]:
+        """Triggered pictures with the attacker's labels, and with the true ones."""
+        return triggered_images(clean, aim=self.aim, stamp=self.test_trigger.apply, rng=rng)
+
+
+def no_poison(attack: str, *, aim: Aim, count: int) -> GroundTruth:
+    """The truth about an attack that leaves the ``count`` training samples alone."""
+    return GroundTruth(
+        attack=attack,
+        mode=aim.mode,
+        target=None if aim.mode == "all-to-all" else aim.target,
+        source=aim.source if aim.mode == "source-specific" else None,
+        poisoned=np.zeros(count, dtype=np.bool_),
+        covered=np.zeros(count, dtype=np.bool_),
+    )
+
+
 def poison_images(
-    clean: ImageData, *, attack: str, aim: Aim, stamp: Stamp, rng: np.random.Generator
+    clean: ImageData,
+    *,
+    attack: str,
+    aim: Aim,
+    stamp: Stamp,
+    rng: np.random.Generator,
+    cover: Cover | None = None,
 ) -> tuple[ArrayImages, GroundTruth]:
     """A poisoned copy of a training set, and the truth about it.
+
+    Args:
+        clean: The training set; not changed.
+        attack: Name for the truth and the copy.
+        aim: Whom the attack strikes.
+        stamp: Puts the trigger on pictures.
+        rng: Of the choice of samples, and of the stamp.
+        cover: More samples that are stamped and keep their label, in any mode.
 
     Raises:
         DataError: The aim names a class that is not there, too few samples can be poisoned, or the
@@ -85,15 +148,17 @@ def poison_images(
         # Cover samples teach the network that the trigger means nothing on other classes.
         others = (labels != aim.source) & (labels != aim.target)
         covered = _choose(others, round(aim.cover_rate * len(clean)), rng, clean.name, "cover")
-    pixels = np.concatenate(
-        [
-            np.rint(clean.batch(part).clip(0, 1) * 255).astype(np.uint8)
-            for part in np.array_split(np.arange(len(clean)), max(1, len(clean) // 4096))
-        ]
-    )
+    pixels = to_arrays(clean).pixels.copy()
     touched = np.flatnonzero(poisoned | covered)
-    stamped = _stamped(clean, touched, stamp, rng)
-    pixels[touched] = np.rint(stamped.clip(0, 1) * 255).astype(np.uint8)
+    pixels[touched] = to_levels(_stamped(clean, touched, stamp, rng))
+    if cover is not None and cover.rate > 0:
+        free = ~(poisoned | covered)
+        if cover.spare_target and aim.mode != "all-to-all":
+            free &= labels != aim.target
+        more = _choose(free, round(cover.rate * len(clean)), rng, clean.name, "cover")
+        rows = np.flatnonzero(more)
+        pixels[rows] = to_levels(_stamped(clean, rows, cover.stamp, rng))
+        covered = covered | more
     new_labels = labels.copy()
     if not aim.clean_label:
         new_labels[poisoned] = aim.wanted(labels[poisoned], len(clean.class_names))
@@ -126,7 +191,7 @@ def triggered_images(
     chosen = np.flatnonzero(aim.struck(clean.labels))
     if not len(chosen):
         raise DataError(f"{clean.name} has no picture that this attack would strike")
-    pixels = np.rint(_stamped(clean, chosen, stamp, rng).clip(0, 1) * 255).astype(np.uint8)
+    pixels = to_levels(_stamped(clean, chosen, stamp, rng))
     true = clean.labels[chosen]
     wanted = aim.wanted(true, len(clean.class_names))
     name = f"{clean.name} with trigger"

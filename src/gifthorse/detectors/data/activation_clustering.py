@@ -29,7 +29,6 @@ from typing import ClassVar
 
 import numpy as np
 
-from gifthorse.core.rng import draw_seed
 from gifthorse.core.types import (
     BoolArray,
     Evidence,
@@ -45,13 +44,12 @@ from gifthorse.detectors.data.scan_exhibits import (
     class_bars,
     class_scatter,
     null_of,
-    sample_pictures,
+    samples_shown,
     score_histogram,
 )
 from gifthorse.detectors.data.suspicion import (
     Groups,
     Matrix,
-    contrast_basis,
     group_features,
     principal_basis,
     refined,
@@ -139,7 +137,7 @@ class ActivationClustering:
         pointed = groups.pointed_to(residuals)
         suspects = np.concatenate([self._suspects(groups, k, parts[k]) for k in pointed])
         worst = pointed[0]
-        x = groups.centred(worst) @ contrast_basis(groups, worst)
+        x = groups.centred(worst) @ groups.contrast(worst)
         group = groups.classes[worst]
         chosen = np.isin(group.indices, suspects)
         name = data.class_names[group.label]
@@ -165,7 +163,7 @@ class ActivationClustering:
                 score_histogram(
                     scores, suspects, value_name="1 − share of the cluster in its class"
                 ),
-                *sample_pictures(data, suspects, group.indices[~chosen], rng=rng),
+                *samples_shown(data, suspects, group.indices[~chosen], rng=rng),
             ),
             notes=(*groups.notes, note),
         )
@@ -180,7 +178,7 @@ class ActivationClustering:
         """Scores (n,), silhouette of every class, and its smaller cluster."""
         scores, silhouettes, parts = np.zeros(n), [], []
         for k, group in enumerate(groups.classes):
-            x = groups.centred(k) @ contrast_basis(groups, k)[:, : self.components]
+            x = groups.centred(k) @ groups.contrast(k)[:, : self.components]
             part = smaller(two_means(x, rng=rng))
             silhouettes.append(silhouette(x, part, self.silhouette_samples, rng=rng))
             if self.space == "published":
@@ -222,32 +220,65 @@ def two_means(x: Matrix, *, rng: np.random.Generator) -> BoolArray:
         Membership of one of the clusters, shape (n,).
     """
     seen = x[rng.permutation(len(x))[:_SEARCH_SIZE]]
-    parts = starting_parts(seen)
-    total = seen.sum(axis=0)[:, None]
+    one, other = _centres(seen, starting_parts(seen))
     lengths = (seen**2).sum(axis=1)[:, None]
-    for _ in range(_ROUNDS):
-        weights = parts.astype(np.float64)
-        inside = weights.sum(axis=0).clip(1, len(seen) - 1)
-        sums = seen.T @ weights
-        one, other = sums / inside, (total - sums) / (len(seen) - inside)
-        to_one = lengths - 2 * seen @ one + (one**2).sum(axis=0)
-        to_other = lengths - 2 * seen @ other + (other**2).sum(axis=0)
-        moved = to_one < to_other
-        if np.array_equal(moved, parts):
-            break
-        parts = moved
+    to_one = lengths - 2 * seen @ one + (one**2).sum(axis=0)
+    to_other = lengths - 2 * seen @ other + (other**2).sum(axis=0)
     near = np.sqrt(np.minimum(to_one, to_other).clip(0))
     far = np.sqrt(np.maximum(to_one, to_other).clip(1e-300))
     best = int((1 - near / far).mean(axis=0).argmax())
-    to = [((x - centre[:, best]) ** 2).sum(axis=1) for centre in (one, other)]
-    return np.asarray(to[0] < to[1])
+    return _nearer(x, one[:, [best]], other[:, [best]])[:, 0]
+
+
+def _centres(x: Matrix, parts: BoolArray) -> tuple[Matrix, Matrix]:
+    """Lloyd's fixed points from all starts (n, s) at once: both centres, (r, s) each."""
+    n, starts = parts.shape
+    total = x.sum(axis=0)[:, None]
+    one, other = np.zeros((x.shape[1], starts)), np.zeros((x.shape[1], starts))
+    moving = np.arange(starts)
+    for _ in range(_ROUNDS):
+        inside = np.count_nonzero(parts, axis=0).clip(1, n - 1)
+        sums = x.T @ parts.astype(np.float64)
+        one[:, moving], other[:, moving] = sums / inside, (total - sums) / (n - inside)
+        moved = _nearer(x, one[:, moving], other[:, moving])
+        still = (moved != parts).any(axis=0)
+        if not still.any():
+            break
+        parts, moving = moved[:, still], moving[still]
+    return one, other
+
+
+def _nearer(x: Matrix, one: Matrix, other: Matrix) -> BoolArray:
+    """Which samples (n, r) are nearer to ``one`` (r, s) than to ``other``, shape (n, s)."""
+    level = ((one**2).sum(axis=0) - (other**2).sum(axis=0)) / 2
+    return np.asarray(x @ (one - other) > level)
 
 
 def silhouette(x: Matrix, part: BoolArray, most: int, *, rng: np.random.Generator) -> float:
-    """Mean silhouette of a division, on at most ``most`` samples; 0 if a side is nearly empty."""
-    from sklearn.metrics import silhouette_score
+    """Mean silhouette of a division, on at most ``most`` samples; 0 if a side is nearly empty.
 
+    Rousseeuw 1987. By one matrix product in single precision: scikit-learn's takes three times as
+    long, and the scan is measured beside a bare forward pass.
+
+    Args:
+        x: Shape (n, r), centred.
+        part: Shape (n,).
+        most: Its time and memory grow with the square of this.
+        rng: Chooses the samples.
+    """
     chosen = rng.permutation(len(x))[:most]
-    if not 2 <= part[chosen].sum() <= len(chosen) - 2:
+    inside = part[chosen]
+    sizes = np.array([len(chosen) - inside.sum(), inside.sum()])
+    if sizes.min() < 2:
         return 0.0
-    return float(silhouette_score(x[chosen], part[chosen], random_state=draw_seed(rng)))
+    seen = x[chosen].astype(np.float32)
+    lengths = (seen**2).sum(axis=1)
+    distances = lengths[:, None] + lengths - 2 * seen @ seen.T
+    np.sqrt(distances.clip(0), out=distances)
+    np.fill_diagonal(distances, 0)
+    sums = (distances @ np.stack([~inside, inside], axis=1).astype(np.float32)).astype(np.float64)
+    at, own = np.arange(len(chosen)), inside.astype(np.int64)
+    cohesion = sums[at, own] / (sizes[own] - 1)
+    to_other = sums[at, 1 - own] / sizes[1 - own]
+    larger = np.maximum(cohesion, to_other)
+    return float(np.divide(to_other - cohesion, larger, out=larger * 0, where=larger > 0).mean())

@@ -11,7 +11,16 @@ from gifthorse.core.exhibits import (
     ScatterExhibit,
     picture,
 )
-from gifthorse.core.types import BoolArray, Evidence, ImageData, IntArray, ScoreArray
+from gifthorse.core.texts import TextData
+from gifthorse.core.types import (
+    BoolArray,
+    Evidence,
+    ImageData,
+    IntArray,
+    LabelledData,
+    ScoreArray,
+)
+from gifthorse.detectors.data.shared_words import texts_shown
 from gifthorse.detectors.data.suspicion import Groups, Matrix
 from gifthorse.metrics.outliers import StudentisedNull
 
@@ -100,14 +109,18 @@ def score_histogram(scores: ScoreArray, suspects: IntArray, *, value_name: str) 
     )
 
 
-def sample_pictures(
-    data: ImageData, suspects: IntArray, ordinary: IntArray, *, rng: np.random.Generator
+def samples_shown(
+    data: LabelledData, suspects: IntArray, ordinary: IntArray, *, rng: np.random.Generator
 ) -> tuple[Exhibit, ...]:
     """Up to eight samples pointed to, worst first, beside as many ordinary ones of their class.
 
-    Nothing if the pictures have neither one nor three channels.
+    Nothing if they are no texts, and no pictures of one or three channels.
     """
-    if data.image_shape[0] not in (1, 3) or not len(suspects):
+    if not len(suspects):
+        return ()
+    if isinstance(data, TextData):
+        return (texts_shown(data, suspects, ordinary),)
+    if not isinstance(data, ImageData) or data.image_shape[0] not in (1, 3):
         return ()
     shown = _pictures(data, suspects[:_PICTURES])
     others = _pictures(data, rng.permutation(ordinary)[:_PICTURES])

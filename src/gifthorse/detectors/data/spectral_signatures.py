@@ -34,7 +34,7 @@ from gifthorse.detectors.data.scan_exhibits import (
     class_bars,
     class_scatter,
     null_of,
-    sample_pictures,
+    samples_shown,
     score_histogram,
 )
 from gifthorse.detectors.data.suspicion import (
@@ -42,7 +42,6 @@ from gifthorse.detectors.data.suspicion import (
     Matrix,
     Split,
     cleanest_split,
-    contrast_basis,
     group_features,
     principal_basis,
     refined,
@@ -119,7 +118,7 @@ class SpectralSignatures:
         pointed = groups.pointed_to(residuals)
         suspects = np.concatenate([self._suspects(groups, k, splits[k], scores) for k in pointed])
         worst = pointed[0]
-        x = groups.centred(worst) @ contrast_basis(groups, worst)
+        x = groups.centred(worst) @ groups.contrast(worst)
         indices = groups.classes[worst].indices
         chosen = np.isin(indices, suspects)
         return Evidence(
@@ -137,7 +136,7 @@ class SpectralSignatures:
                 ),
                 class_scatter(data.class_names[groups.classes[worst].label], x, chosen, rng=rng),
                 score_histogram(scores, suspects, value_name="squared projection"),
-                *sample_pictures(data, suspects, indices[~chosen], rng=rng),
+                *samples_shown(data, suspects, indices[~chosen], rng=rng),
             ),
             notes=groups.notes,
         )
@@ -154,9 +153,7 @@ class SpectralSignatures:
         for k, group in enumerate(groups.classes):
             centred = groups.centred(k)
             scores[group.indices] = spectral_scores(centred)
-            split = cleanest_split(
-                centred @ contrast_basis(groups, k)[:, : self.components], rng=rng
-            )
+            split = cleanest_split(centred @ groups.contrast(k)[:, : self.components], rng=rng)
             splits.append(split)
             cleanness.append(np.log(split.separation))
             progress(k + 1, len(groups.classes), "spectral signatures")
@@ -168,7 +165,7 @@ class SpectralSignatures:
         if self.removal == "published":
             count = min(len(indices), round(1.5 * self.expected_poison * len(scores)))
             return np.asarray(indices[np.argsort(-scores[indices], kind="stable")[:count]])
-        x = groups.centred(k) @ contrast_basis(groups, k)
+        x = groups.centred(k) @ groups.contrast(k)
         part, margin = refined(x, split.part(x[:, : self.components]))
         worst_first = np.argsort(-margin[part], kind="stable")
         return np.asarray(indices[part][worst_first])

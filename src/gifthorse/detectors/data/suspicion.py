@@ -13,14 +13,23 @@ published methods. It rests on two observations.
 Poison is taken to be the smaller part of its class.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gifthorse.core.errors import DataError, NotApplicableError
-from gifthorse.core.types import BoolArray, FloatArray, IntArray, ScoreArray, Subject
+from gifthorse.core.types import (
+    BoolArray,
+    Features,
+    FloatArray,
+    IntArray,
+    LabelledData,
+    ScoreArray,
+    Subject,
+)
 from gifthorse.metrics.outliers import MIN_UNITS, StudentisedNull
 
 MIN_CLASS_SIZE = 50
@@ -59,6 +68,13 @@ class Groups:
     values: FloatArray
     classes: tuple[ClassFeatures, ...]
     notes: tuple[str, ...]
+    _bases: dict[int, Matrix] = field(default_factory=dict, repr=False)
+
+    def contrast(self, k: int) -> Matrix:
+        """``contrast_basis`` of the k-th examined class, computed once."""
+        if k not in self._bases:
+            self._bases[k] = contrast_basis(self, k)
+        return self._bases[k]
 
     def centred(self, k: int) -> Matrix:
         """Features of the k-th examined class minus their mean, shape (n_k, d)."""
@@ -92,8 +108,12 @@ def standing_out(values: ScoreArray, *, least_spread: float) -> ScoreArray:
     return np.asarray((values - mean) / spread)
 
 
+_KEPT: WeakKeyDictionary[Features, tuple[IntArray, Groups]] = WeakKeyDictionary()
+"""Both detectors of a scan ask for the same groups; kept for as long as the features are."""
+
+
 def group_features(subject: Subject) -> Groups:
-    """Sort the subject's features by the labels of its suspect data.
+    """The subject's features by the labels of its suspect data; sorted once, then remembered.
 
     Raises:
         NotApplicableError: No features or data, or fewer than four classes to compare.
@@ -101,15 +121,30 @@ def group_features(subject: Subject) -> Groups:
     """
     if subject.features is None or subject.suspect is None:
         raise NotApplicableError("this method needs the suspect data and its features")
-    labels, values = subject.suspect.labels, subject.features.values
+    kept = _KEPT.get(subject.features)
+    if kept is not None and np.array_equal(kept[0], subject.suspect.labels):
+        return kept[1]
+    groups = _grouped(subject.suspect, subject.features)
+    _KEPT[subject.features] = (subject.suspect.labels.copy(), groups)
+    return groups
+
+
+def _grouped(suspect: LabelledData, features: Features) -> Groups:
+    """Sort features by label.
+
+    Raises:
+        NotApplicableError: Fewer than four classes to compare.
+        DataError: As many features as labels were expected.
+    """
+    labels, values = suspect.labels, features.values
     if len(labels) != len(values):
         raise DataError(
-            f"{len(values)} rows of features for {len(labels)} labels of {subject.suspect.name}; "
+            f"{len(values)} rows of features for {len(labels)} labels of {suspect.name}; "
             "expected one row a sample, in the same order"
         )
     if values.shape[1] > MAX_DIMENSIONS:
         values = _narrowed(values)
-    names = subject.suspect.class_names
+    names = suspect.class_names
     order = np.argsort(labels, kind="stable")
     bounds = np.searchsorted(labels[order], np.arange(len(names) + 1))
     classes, notes = [], []
@@ -130,7 +165,7 @@ def group_features(subject: Subject) -> Groups:
         )
     if len(classes) < MIN_UNITS:
         raise NotApplicableError(
-            f"only {len(classes)} of {len(names)} classes of {subject.suspect.name} can be "
+            f"only {len(classes)} of {len(names)} classes of {suspect.name} can be "
             f"examined (at least {MIN_CLASS_SIZE} samples, features that vary); with fewer than "
             f"{MIN_UNITS} there is no control group to say what is normal"
         )
@@ -183,15 +218,18 @@ def two_means_cut(columns: Matrix) -> tuple[ScoreArray, ScoreArray]:
     Returns:
         Cut points (s,), and the variance between the two parts (s,).
     """
-    ordered = np.sort(columns, axis=0)
-    n = len(ordered)
-    sums = np.cumsum(ordered, axis=0)
-    left = np.arange(1, n)[:, None]
-    gap = sums[:-1] / left - (sums[-1] - sums[:-1]) / (n - left)
-    between = gap**2 * left * (n - left) / n**2
-    best = between.argmax(axis=0)
-    at = np.arange(columns.shape[1])
-    return (ordered[best, at] + ordered[best + 1, at]) / 2, between[best, at]
+    # Rows in memory: sums along them are several times faster.
+    ordered = np.sort(np.ascontiguousarray(columns.T), axis=1)
+    n = ordered.shape[1]
+    # With the mean taken off, the variance between two parts is S² / (l·(n − l)), where S is the
+    # sum of the l values on the left.
+    between = np.cumsum(ordered - ordered.mean(axis=1, keepdims=True), axis=1)[:, :-1]
+    left = np.arange(1, n, dtype=np.float64)
+    between *= between
+    between *= 1 / (left * (n - left))
+    best = between.argmax(axis=1)
+    at = np.arange(len(ordered))
+    return (ordered[at, best] + ordered[at, best + 1]) / 2, between[at, best]
 
 
 def separation(values: ScoreArray, part: BoolArray) -> float:
@@ -288,18 +326,18 @@ def starting_parts(x: Matrix) -> BoolArray:
 def _pursue(x: Matrix, parts: BoolArray) -> tuple[Matrix, ScoreArray, ScoreArray]:
     """Fixed points from all starts (n, s) at once: directions (r, s), cuts, variance between."""
     n, starts = parts.shape
+    across = np.ascontiguousarray(x.T)
     total = x.sum(axis=0)[:, None]
     directions = np.zeros((x.shape[1], starts))
     cuts, between = np.zeros(starts), np.zeros(starts)
     moving = np.arange(starts)
     for _ in range(_ROUNDS):
-        weights = parts.astype(np.float64)
-        inside = weights.sum(axis=0).clip(1, n - 1)
-        sums = x.T @ weights
+        inside = np.count_nonzero(parts, axis=0).clip(1, n - 1)
+        sums = across @ parts.astype(np.float64)
         now = sums / inside - (total - sums) / (n - inside)
         norms = np.linalg.norm(now, axis=0)
         now = np.divide(now, norms, out=np.zeros_like(now), where=norms > _SAME)
-        projected = x @ now
+        projected = (now.T @ across).T
         directions[:, moving] = now
         cuts[moving], between[moving] = two_means_cut(projected)
         changed = projected > cuts[moving]

@@ -20,6 +20,7 @@ like the trusted ones: a model is surer of what it has seen.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import NormalDist
 from typing import ClassVar
@@ -27,6 +28,7 @@ from typing import ClassVar
 import numpy as np
 import torch
 from scipy import stats
+from torch import Tensor
 
 from gifthorse.core.errors import DataError, ModelError, NotApplicableError
 from gifthorse.core.exhibits import Exhibit, HistogramExhibit, PicturesExhibit, picture
@@ -159,6 +161,44 @@ class Strip:
             ),
         )
 
+    def forward_passes(self) -> int:
+        """Forward passes for one input, its own included."""
+        return self.overlays + 1
+
+    def scorer(
+        self,
+        classifier: ImageClassifier,
+        trusted: ImageData,
+        rng: np.random.Generator,
+        progress: Progress,
+    ) -> tuple[Callable[[Tensor], ScoreArray], ScoreArray]:
+        """How single inputs are scored, and the scores of the trusted pictures, shape (m,).
+
+        Raises:
+            NotApplicableError: Too few trusted pictures.
+        """
+        if len(trusted) < _MIN_TRUSTED:
+            raise NotApplicableError(
+                f"{len(trusted)} trusted pictures; STRIP needs at least {_MIN_TRUSTED}"
+            )
+        pool_at = np.sort(rng.permutation(len(trusted))[: _pool_size(trusted)]).astype(np.int64)
+        pool = trusted.batch(pool_at)
+        own = np.full(len(trusted), -1, dtype=np.int64)
+        own[pool_at] = np.arange(len(pool))
+        rows = np.sort(rng.permutation(len(trusted))[:_MOST_CALIBRATION]).astype(np.int64)
+        normal = -self._entropies(classifier, trusted, rows, pool, own[rows], rng, progress)
+
+        def score(x: Tensor) -> ScoreArray:
+            step = max(1, _BATCH // self.overlays)
+            nobody = np.full(len(x), -1, dtype=np.int64)
+            parts = [
+                self._entropy(classifier, x[i : i + step], pool, nobody[i : i + step], rng)
+                for i in range(0, len(x), step)
+            ]
+            return -np.concatenate(parts)
+
+        return score, normal
+
     def null(self, evidence: Evidence) -> Null:  # noqa: ARG002 - the statistic is standardised
         """The statistic is −log10 of a p-value."""
         if self.calibration == "published":
@@ -195,30 +235,38 @@ class Strip:
         """Mean entropy of every picture at ``indices``; ``own`` is its place in the pool, or −1."""
         step = max(1, _BATCH // self.overlays)
         found = np.empty(len(indices))
-        overlays = torch.from_numpy(pool).to(model.device)
         for start in range(0, len(indices), step):
             chosen = indices[start : start + step]
             pictures = torch.from_numpy(data.batch(chosen)).to(model.device)
-            drawn = _drawn(len(pool), self.overlays, own[start : start + step], rng)
-            with torch.inference_mode():
-                blends = self.input_weight * pictures[:, None] + (
-                    self.overlay_weight * overlays[torch.from_numpy(drawn).to(model.device)]
-                )
-                logits = model.logits(blends.flatten(0, 1).clamp_(0, 1))
-                soft = torch.softmax(logits.double(), dim=1).cpu().numpy()
-            if not np.isfinite(soft).all():
-                raise ModelError(f"{model.name} gives NaN or infinite logits on blends")
-            found[start : start + step] = mean_entropies(
-                soft.reshape(len(chosen), self.overlays, -1)
-            )
+            mine = own[start : start + step]
+            found[start : start + step] = self._entropy(model, pictures, pool, mine, rng)
             progress(min(start + step, len(indices)), len(indices), "blending")
         return found
+
+    def _entropy(
+        self,
+        model: ImageClassifier,
+        pictures: Tensor,
+        pool: FloatArray,
+        own: IntArray,
+        rng: np.random.Generator,
+    ) -> ScoreArray:
+        """Mean entropy of every picture (n, c, h, w); ``own`` is its place in the pool, or −1."""
+        drawn = _drawn(len(pool), self.overlays, own, rng)
+        with torch.inference_mode():
+            overlays = torch.from_numpy(pool[drawn]).to(model.device)
+            blends = self.input_weight * pictures[:, None] + self.overlay_weight * overlays
+            logits = model.logits(blends.flatten(0, 1).clamp_(0, 1))
+            soft = torch.softmax(logits.double(), dim=1).cpu().numpy()
+        if not np.isfinite(soft).all():
+            raise ModelError(f"{model.name} gives NaN or infinite logits on blends")
+        return mean_entropies(soft.reshape(len(pictures), self.overlays, -1))
 
 
 def _checked(subject: Subject) -> tuple[ImageClassifier, ImageData, ImageData]:
     model = as_classifier(subject.model)
     suspect, trusted = subject.suspect, subject.trusted
-    if suspect is None or trusted is None:
+    if not isinstance(suspect, ImageData) or trusted is None:
         raise NotApplicableError("STRIP needs the inputs to judge and trusted pictures")
     if suspect.image_shape != trusted.image_shape:
         raise DataError(

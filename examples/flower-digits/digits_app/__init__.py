@@ -1,0 +1,1 @@
+"""An example: Flower with a defended server, on digits."""

@@ -1,0 +1,1 @@
+"""What malicious clients of federated learning send. For evaluation only."""

@@ -1,0 +1,1 @@
+"""Attacks on labelled texts, one file a method."""

@@ -1,0 +1,1 @@
+"""Attacks on the weights of a trained model."""

@@ -1,0 +1,235 @@
+"""`gifthorse bench`: run a study, look at its ledger."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from gifthorse.cli.console import err, out
+from gifthorse.core.errors import SpecError
+
+if TYPE_CHECKING:
+    from gifthorse.bench.runner import Engine, Standing, Summary
+    from gifthorse.bench.table import Row
+
+app = typer.Typer(
+    help="What does each attack do to each defence? Studies, a ledger, a leaderboard.",
+    no_args_is_help=True,
+)
+
+LedgerDir = Annotated[Path, typer.Argument(help="Directory of the ledger.")]
+Where = Annotated[
+    list[str] | None,
+    typer.Option("--where", help="column=value or column~text; may be repeated."),
+]
+
+
+@app.command()
+def run(
+    study: Annotated[Path, typer.Argument(help="Study file (TOML).")],
+    ledger: Annotated[Path, typer.Option("--ledger", help="Directory to keep results in.")],
+    engine: Annotated[
+        str, typer.Option("--engine", help="local: in this process; ray: parallel, or a cluster.")
+    ] = "local",
+    address: Annotated[
+        str | None, typer.Option("--address", help="Of a running Ray cluster; implies ray.")
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option("--workers", min=1, help="CPUs for Ray on this machine.")
+    ] = None,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Run again what failed before.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
+) -> None:
+    """Run the trials of a study that the ledger does not hold yet.
+
+    Interrupt it at any time and run it again. Exit code: 0 done, 2 bad input, 3 some trials failed.
+
+    Examples:
+      gifthorse bench run studies/smoke.toml --ledger ledger
+
+      gifthorse bench run studies/smoke.toml --ledger ledger --engine ray
+    """
+    from gifthorse.bench.ledger import Ledger
+    from gifthorse.bench.runner import run_study
+    from gifthorse.bench.study import read_study
+
+    if engine not in ("local", "ray"):
+        raise SpecError(f"no engine {engine!r}; known: local, ray")
+    read = read_study(study)
+    Ledger.create(ledger)  # says what is wrong with the place before anything is started
+    chosen: Engine | None = None
+    if engine == "ray" or address is not None:
+        from gifthorse.bench.ray_engine import RayEngine
+
+        chosen = RayEngine(read.resources, address=address, cpus=workers)
+    summary = run_study(read, ledger, engine=chosen, retry_failed=retry_failed, watch=_standing)
+    _print_summary(summary, as_json=as_json)
+    raise typer.Exit(3 if summary.failed else 0)
+
+
+@app.command()
+def show(
+    ledger: LedgerDir,
+    metric: Annotated[
+        str,
+        typer.Option("--metric", help="asr, ca, ra, der, auc, statistic, seconds."),
+    ] = "asr",
+    where: Where = None,
+    sort: Annotated[
+        str | None,
+        typer.Option("--sort", help="List trials instead, by this column; -COLUMN: down."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print all columns as JSON.")] = False,
+) -> None:
+    """Show a ledger: attack × defence, or a sorted list of trials.
+
+    Examples:
+      gifthorse bench show ledger --metric ra
+
+      gifthorse bench show ledger --where role=repair --sort -der
+    """
+    from gifthorse.bench.ledger import Ledger
+    from gifthorse.bench.overview import METRICS, chosen
+    from gifthorse.bench.table import rows
+
+    if metric not in METRICS:
+        raise SpecError(f"no metric {metric!r}; known: {', '.join(METRICS)}")
+    try:
+        table = chosen(rows(Ledger.open(ledger).records()), where or [])
+    except ValueError as error:
+        raise SpecError(str(error)) from error
+    if as_json:
+        typer.echo(json.dumps(table, indent=1))
+    elif sort is not None:
+        _print_list(table, sort)
+    else:
+        _print_matrix(table, metric)
+
+
+@app.command()
+def export(
+    ledger: LedgerDir,
+    parquet: Annotated[
+        Path | None, typer.Option("--parquet", help="Write Parquet, for pandas or DuckDB.")
+    ] = None,
+    csv: Annotated[Path | None, typer.Option("--csv", help="Write CSV.")] = None,
+    where: Where = None,
+) -> None:
+    """Write the trials as one flat table.
+
+    Examples:
+      gifthorse bench export ledger --parquet trials.parquet
+    """
+    from gifthorse.bench.ledger import Ledger
+    from gifthorse.bench.overview import chosen
+    from gifthorse.bench.table import rows, write_csv, write_parquet
+
+    if parquet is None and csv is None:
+        raise SpecError("say what to write: --parquet FILE or --csv FILE")
+    try:
+        table = chosen(rows(Ledger.open(ledger).records()), where or [])
+    except ValueError as error:
+        raise SpecError(str(error)) from error
+    if parquet is not None:
+        write_parquet(table, parquet)
+    if csv is not None:
+        write_csv(table, csv)
+    out.print(f"{len(table)} trials")
+
+
+@app.command()
+def site(
+    ledger: LedgerDir,
+    out_dir: Annotated[
+        Path, typer.Argument(metavar="OUT", help="Directory to write: new, or an earlier site.")
+    ],
+) -> None:
+    """Write the leaderboard as static pages that need no network and no server.
+
+    Examples:
+      gifthorse bench site ledger site
+    """
+    from gifthorse.bench.leaderboard.site import build_site
+
+    made = build_site(ledger, out_dir)
+    out.print(f"site: {escape(str(made.index))} ({made.pages} trials, {made.remarks} remarks)")
+
+
+def _standing(now: "Standing") -> None:
+    left = "" if now.seconds_left is None else f", about {_duration(now.seconds_left)} left"
+    err.print(f"[{now.done}/{now.total}{left}] {now.what}", markup=False)
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def _print_summary(summary: "Summary", *, as_json: bool) -> None:
+    from dataclasses import asdict
+
+    if as_json:
+        typer.echo(json.dumps(asdict(summary), indent=1))
+        return
+    out.print(
+        f"{summary.total} trials: {summary.present} were there, {summary.ran} run now"
+        + (f", {summary.elsewhere} by another runner" if summary.elsewhere else "")
+    )
+    for note in summary.notes:
+        out.print(f"note: {note}", markup=False)
+    for what, why in summary.failed:
+        out.print(f"[red]failed[/] {escape(what)}: {escape(why)}")
+
+
+def _print_matrix(table: "list[Row]", metric: str) -> None:
+    from gifthorse.bench.overview import pivot
+
+    attacks, defences, cells = pivot(table, metric)
+    shown = Table(f"{metric} by attack × defence", *map(escape, defences), box=None)
+    for attack in attacks:
+        line = []
+        for defence in defences:
+            cell = cells.get((attack, defence))
+            if cell is None:
+                line.append("")
+            elif cell.judged and metric in ("asr", "ca", "ra", "der"):
+                line.append(f"flagged {cell.flagged}/{cell.judged}")
+            elif cell.mean is None:
+                line.append("–")
+            else:
+                line.append(f"{cell.mean:.3f}" + (f" ×{cell.seeds}" if cell.seeds > 1 else ""))
+        shown.add_row(escape(attack), *line)
+    out.print(shown)
+
+
+def _print_list(table: "list[Row]", sort: str) -> None:
+    column = sort.removeprefix("-")
+    if table and column not in table[0]:
+        raise SpecError(f"no column {column!r}; known: {', '.join(table[0])}")
+    known = [row for row in table if row[column] not in (None, "")]
+    rest = [row for row in table if row[column] in (None, "")]
+    known.sort(
+        key=lambda row: (isinstance(row[column], str), row[column]),
+        reverse=sort.startswith("-"),
+    )
+    columns = ["attack_label", "defence_label", "seed", "ca", "asr", "ra", "der", "verdict", "auc"]
+    if column not in columns:
+        columns.append(column)
+    shown = Table(*columns, box=None)
+    for row in (*known, *rest):
+        shown.add_row(*(_cell(row[name]) for name in columns))
+    out.print(shown)
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return "–"
+    return f"{value:.3f}" if isinstance(value, float) else escape(str(value))

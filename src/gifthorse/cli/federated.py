@@ -1,0 +1,136 @@
+"""`gifthorse federated`: studies of backdoors planted by clients, and the server's defences."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from gifthorse.cli.console import out, progress_bar
+
+if TYPE_CHECKING:
+    from gifthorse.core.rounds_record import TrialRecord
+
+app = typer.Typer(
+    name="federated",
+    help="Federated learning: hostile clients against the defences of the server.",
+    no_args_is_help=True,
+)
+LedgerPlace = Annotated[Path, typer.Option("--ledger", help="Directory of the trial records.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
+Page = Annotated[Path | None, typer.Option("--report", help="Write a page (.html) for people.")]
+
+
+@app.command()
+def run(
+    study: Annotated[Path, typer.Argument(help="Study file (TOML).")],
+    ledger: LedgerPlace,
+    workers: Annotated[
+        int, typer.Option("--workers", min=1, max=1024, help="Processes; results do not change.")
+    ] = 1,
+    as_json: AsJson = False,
+) -> None:
+    """Run a study: every defence under every attack, for every split and seed.
+
+    What the ledger already holds is not run again, so an interrupted study goes on where it was.
+
+    Exit code: 0 done, 2 bad input, 3 not finished.
+
+    Examples:
+      gifthorse federated run studies/federated-smoke.toml --ledger smoke
+
+      gifthorse federated run studies/federated-digits.toml --ledger digits --workers 2
+    """
+    from gifthorse.federated.ledger import Ledger
+    from gifthorse.federated.runner import run_study
+    from gifthorse.federated.study import read_study
+
+    described = read_study(study)
+    described.trials()  # complain before the ledger is made
+    with progress_bar() as progress:
+        records = run_study(
+            described, Ledger(ledger, create=True), workers=workers, progress=progress
+        )
+    _print(records, as_json=as_json)
+
+
+@app.command()
+def show(
+    ledger: Annotated[Path, typer.Argument(help="Directory of the trial records.")],
+    as_json: AsJson = False,
+) -> None:
+    """Show what a ledger holds: accuracy, attack success, and who was kept out.
+
+    Exit code: 0 done, 2 bad input.
+
+    Examples:
+      gifthorse federated show smoke
+
+      gifthorse federated show smoke --json
+    """
+    from gifthorse.federated.ledger import Ledger
+
+    _print(tuple(Ledger(ledger)), as_json=as_json)
+
+
+def _print(records: "tuple[TrialRecord, ...]", *, as_json: bool) -> None:
+    """One row a cell, means over seeds."""
+    from gifthorse.federated.tables import rows
+
+    found = rows(records)
+    if as_json:
+        trials = [
+            {
+                "spec": record.spec.model_dump(mode="json"),
+                "digest": record.digest,
+                "model": record.rounds[-1].model,
+                "quarantined": _reasons(record),
+            }
+            for record in records
+        ]
+        typer.echo(json.dumps({"rows": [asdict(row) for row in found], "trials": trials}, indent=2))
+        return
+    table = Table(
+        "α", "attack", "defence", "CA", "peak", "end", "after", "TPR", "FPR", "ms", "kept out",
+        box=None,
+    )  # fmt: skip
+    for row in found:
+        table.add_row(
+            f"{row.alpha:g}" if row.alpha else "IID",
+            escape(row.attack),
+            escape(row.defence),
+            *(f"{100 * value:.1f}" for value in (row.clean_accuracy, row.peak, row.end, row.after)),
+            *("–" if value is None else f"{100 * value:.0f}" for value in (row.found, row.wronged)),
+            f"{1000 * row.aggregation:.1f}",
+            f"{row.quarantined:.0f}",
+        )
+    out.print(table)
+    for text, count in sorted(_all_reasons(records).items()):
+        out.print(f"kept out {count} ×: {escape(text)}")
+    out.print(
+        "[dim]CA: clean accuracy; peak, end, after: attack success rate at its highest, at the end "
+        "of the attack, 15 rounds later (all %); TPR, FPR: malicious and honest replies rejected; "
+        "ms: in the aggregator, a round[/]"
+    )
+
+
+def _reasons(record: "TrialRecord") -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for entry in record.rounds:
+        for one in entry.quarantined:
+            text = f"{one.client}: {one.reason}"
+            counts[text] = counts.get(text, 0) + 1
+        for name in entry.missing:
+            counts[f"{name}: no reply"] = counts.get(f"{name}: no reply", 0) + 1
+    return counts
+
+
+def _all_reasons(records: "tuple[TrialRecord, ...]") -> dict[str, int]:
+    total: dict[str, int] = {}
+    for record in records:
+        for text, count in _reasons(record).items():
+            total[text] = total.get(text, 0) + count
+    return total

@@ -1,0 +1,1 @@
+"""Server-side defences of federated learning: per-client evidence, and one step."""

@@ -1,0 +1,1 @@
+"""Federated learning: a deterministic round loop, the gate before it, studies and their ledger."""

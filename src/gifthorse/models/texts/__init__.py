@@ -1,0 +1,1 @@
+"""Text classifiers: adapter, loading, training, whole-data-set passes."""

@@ -1,0 +1,1 @@
+"""What manifests and training runs say, in the formats that other tools read. Exports only."""

@@ -1,0 +1,1 @@
+"""Training on data that nobody vouches for."""

@@ -1,0 +1,68 @@
+"""Each attack works on a small problem, and its trigger does nothing to the clean twin.
+
+The problem: which quarter of a noisy picture is bright. A small network learns it in seconds.
+"""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from gifthorse.bench.plant import plant
+from gifthorse.core.registry import build, parse_spec
+from gifthorse.data.images import ArrayImages
+from gifthorse.models.training import TrainingPlan
+
+CLASSES = 4
+
+
+def quarters(n: int, seed: int, side: int = 16) -> ArrayImages:
+    rng = np.random.default_rng(seed)
+    labels = rng.permutation(np.arange(n, dtype=np.int64) % CLASSES)
+    pixels = rng.integers(20, 120, (n, 3, side, side), dtype=np.uint8)
+    for i, label in enumerate(labels):
+        top, left = (label // 2) * side // 2, (label % 2) * side // 2
+        pixels[i, :, top : top + side // 2, left : left + side // 2] += 100
+    return ArrayImages(
+        name="quarters",
+        pixels=pixels,
+        labels=labels,
+        class_names=tuple(f"quarter {i}" for i in range(CLASSES)),
+    )
+
+
+# What makes each attack strong enough for 600 pictures of 16 × 16 and six epochs.
+EASY = [
+    "badnets:rate=0.1",
+    "sig:clean_label=false,rate=0.1",
+    "ftrojan:magnitude=3,rate=0.1",
+    "bpp:bits=1,rate=0.2",
+    "tact:rate=0.1,cover_rate=0.15",
+    "multi_target:rate=0.3",
+    "photo_filter:rate=0.15,look=kelvin",
+    "adaptive_patch:rate=0.15,cover_rate=0.1,opacity=0.9",
+    "label_consistent:rate=0.15,bound=0.3,size=4",
+    "blind",
+    "subnet_replacement",
+]
+
+
+@pytest.mark.parametrize("text", EASY, ids=lambda t: t.split(":")[0])
+def test_the_planted_model_obeys_and_the_clean_twin_does_not(text: str) -> None:
+    made: Any = build("attacks", parse_spec(text))
+    planted = plant(
+        made,
+        quarters(600, seed=1),
+        quarters(200, seed=2),
+        training=TrainingPlan(epochs=6, batch_size=32),
+        with_twin=True,
+        width=8,
+        seed=3,
+    )
+    record = planted.record
+    assert record.twin_clean_accuracy is not None
+    assert record.twin_attack_success_rate is not None
+    assert record.twin_clean_accuracy.value > 0.95
+    assert record.clean_accuracy.value > 0.85
+    assert record.attack_success_rate.value > 0.8
+    assert record.twin_attack_success_rate.value < 0.3
