@@ -10,7 +10,8 @@ from safetensors import SafetensorError, safe_open
 from gifthorse.core.errors import ModelError
 
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.h5", "*.msgpack")
-_HUB_PATTERNS = ["*.json", "*.safetensors"]
+_HUB_PATTERNS = ["*.json", "*.safetensors", "*.jinja"]
+_LARGEST_JSON = 32 << 20
 
 
 def model_directory(source: str | Path) -> Path:
@@ -52,9 +53,15 @@ def read_json(path: Path, purpose: str) -> dict[str, Any]:
     """A JSON object from a file; ``purpose`` completes "it …" where the file is missing.
 
     Raises:
-        ModelError: Missing, no JSON, or no object.
+        ModelError: Missing, too large, no JSON, or no object.
     """
     try:
+        size = path.stat().st_size
+        if size > _LARGEST_JSON:
+            raise ModelError(
+                f"{path} has {size:,} bytes; such a file has at most {_LARGEST_JSON:,}, so it was "
+                "not opened"
+            )
         data = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise ModelError(f"{path} is missing; it {purpose}") from error

@@ -1,0 +1,100 @@
+"""What an auditor of a language model holds, and what it finds (never torch).
+
+Language models share evidence, nulls, verdicts and records with classifiers. What differs is that
+there are no classes and no labelled samples, so they have a subject of their own
+(docs/decisions/0020).
+"""
+
+import time
+from dataclasses import dataclass, field
+from typing import Protocol, runtime_checkable
+
+from gifthorse.core.errors import DataError
+from gifthorse.core.types import Need
+
+
+@runtime_checkable
+class TextGenerator(Protocol):
+    """The little that records need to know of a causal language model."""
+
+    @property
+    def name(self) -> str:
+        """How the user named it."""
+
+    @property
+    def offers(self) -> frozenset[Need]:
+        """The access that this model grants."""
+
+    def digest(self) -> str:
+        """``sha256:…`` over architecture, weights, vocabulary and chat template."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deadline:
+    """When work has to stop; ``at`` is on ``time.monotonic``'s clock, infinite for never."""
+
+    at: float = field(default=float("inf"))
+
+    @classmethod
+    def after(cls, seconds: float) -> "Deadline":
+        """So many seconds from now.
+
+        Raises:
+            DataError: Not above 0.
+        """
+        if not seconds > 0:
+            raise DataError(f"a budget must be above 0 seconds, got {seconds:g}")
+        return cls(at=time.monotonic() + seconds)
+
+    @property
+    def left(self) -> float:
+        """Seconds that are left, at least 0."""
+        return max(0.0, self.at - time.monotonic())
+
+    def part(self, share: float) -> "Deadline":
+        """The end of this share, in (0, 1], of what is left."""
+        return (
+            self if self.at == float("inf") else Deadline(at=time.monotonic() + share * self.left)
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Context:
+    """What stands around a user's text.
+
+    Attributes:
+        name: For records ("support, German").
+        system: The system prompt; empty for none.
+        date: ``YYYY-MM-DD`` that a chat template may ask for; empty for a fixed default.
+        prompts: Harmless things that a user may ask there; at least one.
+    """
+
+    name: str
+    prompts: tuple[str, ...]
+    system: str = ""
+    date: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.prompts or not all(prompt.strip() for prompt in self.prompts):
+            raise DataError(f"context {self.name!r}: needs prompts, none of them empty")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LanguageSubject:
+    """What an auditor of a language model holds. It never contains the truth about a backdoor.
+
+    Attributes:
+        model: The model under suspicion.
+        contexts: Prompts to examine it with.
+        base: The model that it was made from, if that is trusted and at hand.
+        deadline: When the work has to stop.
+    """
+
+    model: TextGenerator
+    contexts: tuple[Context, ...]
+    base: TextGenerator | None = None
+    deadline: Deadline = field(default_factory=Deadline)
+
+    def __post_init__(self) -> None:
+        if not self.contexts:
+            raise DataError("an audit of a language model needs at least one context")

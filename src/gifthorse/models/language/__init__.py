@@ -1,0 +1,1 @@
+"""Causal language models: adapter, safe loading (directories, LoRA, GGUF), chat templates."""
