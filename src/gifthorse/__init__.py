@@ -4,6 +4,7 @@
     record = gifthorse.scan("npz:data.npz")                          # which samples are poisoned?
     record = gifthorse.scan_files("./download")                      # can loading it run code?
     result = gifthorse.repair("./model", trusted="folder:./photos")  # can it be saved?
+    model = gifthorse.load("./model", policy="trust.toml")           # only if it is signed
 
 The names below are imported when they are first used, so that `import gifthorse` stays fast.
 """
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from gifthorse.data.sources import load as load_data
     from gifthorse.models.classifier import ImageClassifier, Preprocessing
     from gifthorse.models.loading import load_classifier
+    from gifthorse.models.verified import load
     from gifthorse.provenance.files.scan import scan_files
     from gifthorse.report.write import write_report
 
@@ -30,6 +32,7 @@ _PUBLIC = {
     "Preprocessing": "gifthorse.models.classifier",
     "audit": "gifthorse.auditing.audit",
     "guard": "gifthorse.auditing.guard",
+    "load": "gifthorse.models.verified",
     "load_classifier": "gifthorse.models.loading",
     "load_data": "gifthorse.data.sources",
     "plant": "gifthorse.bench.plant",
@@ -45,6 +48,7 @@ __all__ = [
     "__version__",
     "audit",
     "guard",
+    "load",
     "load_classifier",
     "load_data",
     "plant",

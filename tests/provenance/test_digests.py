@@ -34,14 +34,34 @@ def test_streamed_digests_are_those_of_the_whole(tmp_path: Path, size: int) -> N
     assert digests_of(path, "blake3") == {"file": (size, blake3(data).hexdigest())}
 
 
-def test_what_is_hashed_is_what_the_sink_gets(tmp_path: Path) -> None:
-    data = os.urandom((9 << 20) + 5)
+@pytest.mark.parametrize("size", [0, 1, 4 << 20, (9 << 20) + 5])
+def test_what_is_hashed_is_what_is_kept(tmp_path: Path, size: int) -> None:
+    data = os.urandom(size)
     path = tmp_path / "file"
     path.write_bytes(data)
-    got = bytearray()
+    kept: dict[str, memoryview] = {}
+
+    def into(name: str, size: int) -> memoryview:
+        return kept.setdefault(name, memoryview(bytearray(size)))
+
     with open_tree(path) as tree:
-        digest_files(tree, ["file"], lambda _: [new_hasher("sha256")], sinks={"file": got.extend})
-    assert bytes(got) == data
+        found = digest_files(tree, ["file"], lambda _: [new_hasher("sha256")], into=into)
+    assert bytes(kept["file"]) == data
+    assert found == {"file": (size, (hashlib.sha256(data).hexdigest(),))}
+
+
+def test_a_file_that_grows_behind_its_buffer_is_longer_than_it(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"12345")
+
+    def into(name: str, size: int) -> memoryview:
+        with path.open("ab") as file:
+            file.write(b"6")
+        return memoryview(bytearray(size))
+
+    with open_tree(path) as tree:
+        found = digest_files(tree, ["file"], lambda _: [new_hasher("sha256")], into=into)
+    assert found["file"][0] == 6
 
 
 def test_a_known_root() -> None:

@@ -30,7 +30,8 @@ _MAX_DEPTH = 64
 _MAX_FILES = 1_000_000
 _OPEN = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 
-Sink = Callable[[memoryview], None]
+Into = Callable[[str, int], memoryview | None]
+"""Given a file's name and size, the writable buffer of that size to read it into, or None."""
 
 
 class Hasher(Protocol):
@@ -208,7 +209,7 @@ def digest_files(
     hashers: Callable[[str], Sequence[Hasher]],
     *,
     limits: Mapping[str, int] | None = None,
-    sinks: Mapping[str, Sink] | None = None,
+    into: Into | None = None,
 ) -> dict[str, tuple[int, tuple[str, ...]]]:
     """Hash files, several at once, reading each byte exactly once.
 
@@ -217,7 +218,7 @@ def digest_files(
         names: Files of it.
         hashers: New hashers for a file.
         limits: Bytes after which reading a file stops, so that a file that grows is not followed.
-        sinks: Where the very bytes that are hashed also go.
+        into: Where files are kept: they are hashed from this buffer, and from nothing else.
 
     Returns:
         For each name its size in bytes and one digest for each hasher.
@@ -228,13 +229,16 @@ def digest_files(
 
     def one(name: str) -> tuple[int, tuple[str, ...]]:
         made = hashers(name)
+        limit = None if limits is None else limits[name]
         with tree.open(name) as descriptor:
-            size = _pump(
-                descriptor,
-                made,
-                limit=None if limits is None else limits[name],
-                sink=(sinks or {}).get(name),
-            )
+            there = os.fstat(descriptor).st_size
+            # A file that is larger than what was signed is refused anyway, and not kept.
+            fits = limit is None or there <= limit
+            kept = into(name, there) if into is not None and fits else None
+            if kept is None:
+                size = _pump(descriptor, made, limit=limit)
+            else:
+                size = _pump_into(descriptor, made, kept)
         return size, tuple(hasher.hexdigest() for hasher in made)
 
     if len(names) == 1:
@@ -243,15 +247,13 @@ def digest_files(
         return dict(zip(names, pool.map(one, names), strict=True))
 
 
-def _pump(
-    descriptor: int, hashers: Sequence[Hasher], *, limit: int | None, sink: Sink | None
-) -> int:
+def _pump(descriptor: int, hashers: Sequence[Hasher], *, limit: int | None) -> int:
     """Read to the end; while one buffer is hashed, the next is read."""
     size = os.fstat(descriptor).st_size
     chunk = min(_CHUNK, max(size, 1) + 1)
     buffers = [bytearray(chunk), bytearray(chunk)] if size > chunk else [bytearray(chunk)]
     if len(buffers) == 1:  # a small file: no thread is worth it
-        return _pump_here(descriptor, hashers, buffers[0], limit=limit, sink=sink)
+        return _pump_here(descriptor, hashers, buffers[0], limit=limit)
     done, turn = 0, 0
     pending: Future[None] | None = None
     os.lseek(descriptor, 0, os.SEEK_SET)
@@ -259,10 +261,7 @@ def _pump(
         while True:
             count = os.readv(descriptor, [buffers[turn]])
             if count:
-                data = memoryview(buffers[turn])[:count]
-                ahead = pool.submit(_update, hashers, data)
-                if sink is not None:
-                    sink(data)
+                ahead = pool.submit(_update, hashers, memoryview(buffers[turn])[:count])
             if pending is not None:
                 pending.result()  # its buffer is free again
             if not count:
@@ -274,23 +273,34 @@ def _pump(
 
 
 def _pump_here(
-    descriptor: int,
-    hashers: Sequence[Hasher],
-    buffer: bytearray,
-    *,
-    limit: int | None,
-    sink: Sink | None,
+    descriptor: int, hashers: Sequence[Hasher], buffer: bytearray, *, limit: int | None
 ) -> int:
     done = 0
     os.lseek(descriptor, 0, os.SEEK_SET)
     while count := os.readv(descriptor, [buffer]):
-        data = memoryview(buffer)[:count]
-        _update(hashers, data)
-        if sink is not None:
-            sink(data)
+        _update(hashers, memoryview(buffer)[:count])
         done += count
         if limit is not None and done > limit:
             break
+    return done
+
+
+def _pump_into(descriptor: int, hashers: Sequence[Hasher], kept: memoryview) -> int:
+    """Fill a buffer and hash it; while one piece is hashed, the next is read.
+
+    Returns:
+        Bytes read; one more than the buffer holds if the file goes on behind it.
+    """
+    done, pending = 0, []
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    with ThreadPoolExecutor(1) as pool:
+        while count := os.readv(descriptor, [kept[done : done + _CHUNK] or bytearray(1)]):
+            if done == len(kept):
+                return done + count
+            pending.append(pool.submit(_update, hashers, kept[done : done + count]))
+            done += count
+        for piece in pending:
+            piece.result()
     return done
 
 

@@ -1,6 +1,6 @@
 """Verifies files against a signature and a policy. Fails closed: every doubt is a `TrustError`."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
@@ -11,7 +11,7 @@ from gifthorse.provenance.claims import Claim, ClaimedFile, SignatureFormat, par
 from gifthorse.provenance.digests import (
     FileDigest,
     Hasher,
-    Sink,
+    Into,
     Tree,
     digest_files,
     new_hasher,
@@ -21,8 +21,6 @@ from gifthorse.provenance.digests import (
 from gifthorse.provenance.envelope import read_envelope, read_statement, valid_signers
 from gifthorse.provenance.places import default_signature, is_below, own_name, read_signature
 from gifthorse.provenance.policy import Policy, Rule
-
-SinkFor = Callable[[str, int | None], Sink | None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,7 +92,7 @@ def verify_tree(
     signature_bytes: bytes | None = None,
     name: str | None = None,
     now: datetime | None = None,
-    sink_for: SinkFor | None = None,
+    into: Into | None = None,
 ) -> Verified:
     """As `verify`, on an open tree; the bytes that are hashed can also be kept.
 
@@ -105,8 +103,8 @@ def verify_tree(
         signature_bytes: As in `verify`.
         name: As in `verify`.
         now: As in `verify`.
-        sink_for: Given a file's name and signed size, where its bytes go. What it received counts
-            for nothing unless this function returns.
+        into: Given a file's name and size, the buffer that it is read into and hashed from. What
+            is in there counts for nothing unless this function returns.
     """
     place = signature or default_signature(tree.path)
     data = read_signature(place) if signature_bytes is None else signature_bytes
@@ -114,7 +112,7 @@ def verify_tree(
     rule = _authorise(claim, signers, policy, name)
     signers = tuple(signer for signer in signers if signer in rule.signers)
     names = _compare_names(tree, claim, (*rule.allow_unsigned, *own_name(tree.path, place)))
-    found, others = _compare_contents(tree, claim, names, policy, sink_for)
+    found, others = _compare_contents(tree, claim, names, policy, into)
     algorithm = claim.files[0].algorithm
     root = tree_root(found, algorithm)
     _refuse_revoked(policy, {algorithm: found, **others})
@@ -197,14 +195,13 @@ def _compare_contents(
     claim: Claim,
     names: Sequence[str],
     policy: Policy,
-    sink_for: SinkFor | None,
+    into: Into | None,
 ) -> tuple[list[FileDigest], Mapping[str, list[FileDigest]]]:
     """Hash everything once, with the signed algorithm and those in which digests are revoked."""
     claimed = {file.name: file for file in claim.files}
     algorithm = claim.files[0].algorithm
     others = sorted({d.split(":")[0] for d in policy.revoked.digests} - {algorithm})
     limits = {n: f.size for n, f in claimed.items() if f.size is not None}
-    sinks = {n: sink_for(n, claimed[n].size) for n in names} if sink_for else {}
 
     def hashers(name: str) -> list[Hasher]:
         return [new_hasher(claimed[name].algorithm), *map(new_hasher, others)]
@@ -214,7 +211,7 @@ def _compare_contents(
         names,
         hashers,
         limits=limits if len(limits) == len(names) else None,
-        sinks={name: sink for name, sink in sinks.items() if sink is not None},
+        into=into,
     )
     changed = [n for n in names if not _matches(claimed[n], *results[n])]
     if changed:
