@@ -65,6 +65,35 @@ class Aim:
             return np.asarray(labels == self.source)
         return np.asarray(labels != self.target)
 
+    def check(self, clean: ImageData) -> None:
+        """Refuse data without the classes that the attack names.
+
+        Raises:
+            DataError: ``target`` or ``source`` is no class of the data.
+        """
+        count = len(clean.class_names)
+        named = {"target": self.target, "source": self.source}
+        if self.mode == "all-to-all":
+            return
+        if self.mode == "all-to-one":
+            del named["source"]
+        for word, index in named.items():
+            if not 0 <= index < count:
+                raise DataError(
+                    f"{word} {index} is no class of {clean.name}: it has 0 … {count - 1}"
+                )
+
+
+def aim_of(mode: str, *, target: int, rate: float = 0.5) -> Aim:
+    """The aim of an attack whose trigger is learned; ``rate`` means nothing without poisoned data.
+
+    Raises:
+        ValueError: Another mode than ``all-to-one`` or ``all-to-all``, or an impossible rate.
+    """
+    if mode not in MODES[:2]:
+        raise ValueError(f"mode must be one of {', '.join(MODES[:2])}, got {mode!r}")
+    return Aim(mode=mode, target=target, source=0, rate=rate, cover_rate=0.0, clean_label=False)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cover:
@@ -139,7 +168,7 @@ def poison_images(
         DataError: The aim names a class that is not there, too few samples can be poisoned, or the
             trigger does not fit the pictures.
     """
-    _check_classes(clean, aim)
+    aim.check(clean)
     labels = clean.labels
     candidates = labels == aim.target if aim.clean_label else aim.struck(labels)
     poisoned = _choose(candidates, round(aim.rate * len(clean)), rng, clean.name, "poisoned")
@@ -187,7 +216,7 @@ def triggered_images(
     Raises:
         DataError: No picture is left to strike, or the trigger does not fit the pictures.
     """
-    _check_classes(clean, aim)
+    aim.check(clean)
     chosen = np.flatnonzero(aim.struck(clean.labels))
     if not len(chosen):
         raise DataError(f"{clean.name} has no picture that this attack would strike")
@@ -208,18 +237,6 @@ def _stamped(
         return stamp(clean.batch(indices), rng)
     except ValueError as error:
         raise DataError(f"the trigger does not fit {clean.name}: {error}") from error
-
-
-def _check_classes(clean: ImageData, aim: Aim) -> None:
-    count = len(clean.class_names)
-    named = {"target": aim.target, "source": aim.source}
-    if aim.mode == "all-to-all":
-        return
-    if aim.mode == "all-to-one":
-        del named["source"]
-    for word, index in named.items():
-        if not 0 <= index < count:
-            raise DataError(f"{word} {index} is no class of {clean.name}: it has 0 … {count - 1}")
 
 
 def _choose(
