@@ -24,7 +24,7 @@ from gifthorse.core.types import Need, Unit
 
 Role = Literal["none", "detector", "repair"]
 On = Literal["model", "data", "inputs"]
-Architecture = Literal["small", "preact-resnet18"]
+Architecture = Literal["small", "bottleneck", "preact-resnet18"]
 
 _GROUPS = {"attack": "attacks", "detector": "detectors", "repair": "repairs"}
 _OWN_WORDS = {"attack": {"name"}, "detector": {"name", "on"}, "repair": {"name", "evidence"}}
@@ -59,7 +59,7 @@ class DataPlan(_Frozen):
 
 
 class ModelPlan(_Frozen):
-    """Which network is trained: our small ResNet, or the PreAct-ResNet18 of BackdoorBench."""
+    """Which network is trained: a small ResNet of ours, or BackdoorBench's PreAct-ResNet18."""
 
     architecture: Architecture = "small"
     width: int = Field(default=32, ge=4)
@@ -197,7 +197,7 @@ def parse_study(raw: Mapping[str, Any]) -> Study:
         study = Study(
             **{
                 **rest,
-                "training": _training(rest.get("training", {})),
+                "training": training_fields(rest.get("training", {})),
                 "attacks": [spec for table in tables["attack"] for spec in _specs("attack", table)],
                 "detectors": detectors,
                 "repairs": repairs,
@@ -297,7 +297,7 @@ def _evidence(table: Mapping[str, Any], heard: Mapping[str, SpecRecord]) -> Spec
     return heard[wanted]
 
 
-def _training(given: Any) -> dict[str, Any]:
+def training_fields(given: Any) -> dict[str, Any]:
     """Every field of the training plan, defaults filled in and values checked."""
     from dataclasses import fields
 

@@ -8,6 +8,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from gifthorse.cli import zoo
 from gifthorse.cli.console import err, out
 from gifthorse.core.errors import SpecError
 
@@ -19,6 +20,9 @@ app = typer.Typer(
     help="What does each attack do to each defence? Studies, a ledger, a leaderboard.",
     no_args_is_help=True,
 )
+
+app.command()(zoo.zoo)
+app.command()(zoo.judge)
 
 LedgerDir = Annotated[Path, typer.Argument(help="Directory of the ledger.")]
 Where = Annotated[

@@ -52,6 +52,45 @@ def small_network(
     )
 
 
+def bottleneck_network(
+    *,
+    image_shape: tuple[int, int, int],
+    class_names: tuple[str, ...],
+    seed: int,
+    width: int = SMALL_EMBEDDING,
+    device: torch.device | str = "cpu",
+) -> ImageClassifier:
+    """An untrained ResNet with one *bottleneck* block a stage; weights drawn from ``seed``.
+
+    Arguments as for ``small_network``; stages have 2, 4 and 8 times ``width`` channels.
+    """
+    from transformers import ResNetConfig, ResNetForImageClassification
+
+    channels, height, width_px = image_shape
+    config = ResNetConfig(
+        num_channels=channels,
+        embedding_size=width,
+        hidden_sizes=[2 * width, 4 * width, 8 * width],
+        depths=[1, 1, 1],
+        layer_type="bottleneck",
+        id2label=dict(enumerate(class_names)),
+        label2id={label: i for i, label in enumerate(class_names)},
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        module: Any = ResNetForImageClassification(config)
+    pre = Preprocessing(
+        mean=(0.5,) * channels, std=(0.5,) * channels, size=(height, width_px), resize=False
+    )
+    return ImageClassifier(
+        module,
+        class_names=class_names,
+        preprocessing=pre,
+        name="bottleneck ResNet",
+        device=device,
+    )
+
+
 def preact_resnet18(
     *,
     image_shape: tuple[int, int, int],

@@ -8,7 +8,7 @@ import torch
 from gifthorse.core.rng import draw_seed
 from gifthorse.core.types import ImageData, Model, Progress, silent
 from gifthorse.models.classifier import ImageClassifier, as_classifier
-from gifthorse.models.networks import preact_resnet18, small_network
+from gifthorse.models.networks import bottleneck_network, preact_resnet18, small_network
 from gifthorse.models.training import TrainingPlan, train
 
 
@@ -18,8 +18,8 @@ class SmallTrainer:
 
     Attributes:
         plan: How to train.
-        width: Channels of the small network's first stage.
-        architecture: ``small`` or ``preact-resnet18``.
+        width: Channels of the first stage of a small or bottleneck network.
+        architecture: ``small``, ``bottleneck`` or ``preact-resnet18``.
         device: Where it runs.
     """
 
@@ -42,7 +42,8 @@ class SmallTrainer:
                 seed=draw_seed(rng),
                 device=self.device,
             )
-        return small_network(
+        build = bottleneck_network if self.architecture == "bottleneck" else small_network
+        return build(
             image_shape=data.image_shape,
             class_names=data.class_names,
             seed=draw_seed(rng),

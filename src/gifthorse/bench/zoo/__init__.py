@@ -1,0 +1,1 @@
+"""Populations of clean and planted models, to judge model audits on."""
