@@ -9,6 +9,7 @@ Layout::
 
 import json
 import os
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -164,6 +165,7 @@ def _make(
     progress: Progress,
 ) -> Truth:
     start = time.perf_counter()
+    shutil.rmtree(place, ignore_errors=True)  # what a killed run left of it
     trainer = SmallTrainer(
         plan=TrainingPlan(**population.training),  # type: ignore[arg-type]
         width=draw.width,
