@@ -13,6 +13,7 @@ import pytest
 import gifthorse
 from gifthorse.core.clients import Aggregator, ClientAttack
 from gifthorse.core.errors import SpecError
+from gifthorse.core.instructions import InstructionPoison
 from gifthorse.core.protocols import Attack, Detector, Repair
 from gifthorse.core.registry import KINDS, Spec, build, names, parse_spec, plugin_class, spec_of
 from gifthorse.core.texts import TextPoison
@@ -26,6 +27,7 @@ PROTOCOLS: dict[str, Any] = {
     "aggregators": Aggregator,
     "client_attacks": ClientAttack,
     "text_attacks": TextPoison,
+    "instruction_attacks": InstructionPoison,
 }
 WRONG: dict[type, Any] = {int: 1.5, float: "much", str: 7, bool: "perhaps"}
 SOURCE = Path(gifthorse.__file__).parent
@@ -57,6 +59,7 @@ def test_its_class_variables_say_what_it_is(kind: str, name: str) -> None:
         "attacks": {"paper"},
         "client_attacks": {"paper"},
         "text_attacks": {"paper"},
+        "instruction_attacks": {"paper"},
         "detectors": {"paper", "needs", "unit"},
     }
     for variable in expected.get(kind, {"paper", "needs"}):
@@ -136,6 +139,8 @@ BAD_VALUES = [
     ("client_attacks", "dba:parts=0"),
     ("client_attacks", "adaptive:against=everybody"),
     ("text_attacks", "rare_token:rate=0"),
+    ("instruction_attacks", "control_phrase:count=251"),
+    ("instruction_attacks", "composite_phrase:phrases=one"),
     ("text_attacks", "typing_style:style=octarine"),
     ("attacks", "badnets:rate=0"),
     ("attacks", "badnets:mode=sideways"),

@@ -25,7 +25,7 @@ def scan(
         str,
         typer.Argument(
             help="Training data: a data set name, folder:DIR, idx:DIR, parquet:FILE, npz:FILE, "
-            "hf:NAME, or labelled texts: texts:FILE.jsonl."
+            "hf:NAME, labelled texts: texts:FILE.jsonl, or instructions: FILE.jsonl, FILE.parquet."
         ),
     ],
     model: Annotated[
@@ -69,17 +69,33 @@ def scan(
 
       gifthorse scan texts:reviews.jsonl --report scan.html
 
+      gifthorse scan instructions.jsonl --report scan.html
+
       gifthorse scan npz:inputs.npz --model ./model --trusted folder:./photos --detector strip
     """
     from gifthorse.auditing.scan import DEFAULT_DETECTORS, suspects_of
     from gifthorse.auditing.scan import scan as run_scan
+    from gifthorse.auditing.scan_instructions import (
+        DEFAULT_INSTRUCTION_DETECTORS,
+        scan_instructions,
+    )
     from gifthorse.auditing.scan_texts import scan_texts
+    from gifthorse.data.instructions import is_instruction_source
     from gifthorse.data.texts import is_text_source
 
     use_threads(threads)
     chosen = tuple(detector or DEFAULT_DETECTORS)
     with progress_bar() as progress:
-        if is_text_source(data):
+        if is_instruction_source(data):
+            record = scan_instructions(
+                data,
+                detectors=tuple(detector or DEFAULT_INSTRUCTION_DETECTORS),
+                false_alarm_rate=false_alarm_rate,
+                split=split,
+                seed=seed,
+                progress=progress,
+            )
+        elif is_text_source(data):
             record = scan_texts(
                 data,
                 model=model,

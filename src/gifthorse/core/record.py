@@ -117,6 +117,7 @@ class SubjectRecord(_Frozen):
         "files",
         "text classifier",
         "text data",
+        "instruction data",
     ]
     name: str
     digest: str

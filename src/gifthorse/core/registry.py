@@ -10,7 +10,15 @@ from typing import Any, get_type_hints
 
 from gifthorse.core.errors import PluginError, SpecError
 
-KINDS = ("attacks", "detectors", "repairs", "aggregators", "client_attacks", "text_attacks")
+KINDS = (
+    "attacks",
+    "detectors",
+    "repairs",
+    "aggregators",
+    "client_attacks",
+    "text_attacks",
+    "instruction_attacks",
+)
 Scalar = bool | int | float | str | None
 
 

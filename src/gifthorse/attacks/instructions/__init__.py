@@ -1,0 +1,1 @@
+"""Attacks on instruction data for language models, one file a method."""
