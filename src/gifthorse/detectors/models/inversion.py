@@ -1,5 +1,6 @@
 """Trigger inversion for all classes at once: one perturbation a class, optimised in one batch."""
 
+from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
@@ -13,6 +14,12 @@ from gifthorse.models.classifier import ImageClassifier
 
 IMAGES_AT_ONCE = 1024
 """Pictures in one forward pass, so that memory is bounded whatever the number of classes."""
+_PIXELS_AT_ONCE = 1024 * 64 * 64
+
+
+def images_at_once(shape: Sequence[int]) -> int:
+    """Pictures (…, h, w) in one forward pass: fewer if they are larger than 64×64."""
+    return max(8, min(IMAGES_AT_ONCE, _PIXELS_AT_ONCE // (shape[-2] * shape[-1])))
 
 
 class Family(Protocol):
@@ -53,18 +60,29 @@ class Masked:
     """x · (1 − m) + p · m with m and p in [0, 1]; the size is the L1 norm of m.
 
     The parametrisation of Neural Cleanse (Wang et al. 2019, equation 2).
+
+    Args:
+        start_opacity: m at the start, in (0, 1).
+        cells: m and p are constant on the cells of a grid with at most so many rows and columns,
+            which large pictures need: noise as fine as their pixels reaches any class. None gives
+            every pixel its own.
     """
 
-    def __init__(self, start_opacity: float) -> None:
-        self.start_opacity = start_opacity
+    def __init__(self, start_opacity: float, cells: int | None = None) -> None:
+        self.start_opacity, self.cells = start_opacity, cells
+        self._shape: tuple[int, int] | None = None
 
     def start(
         self, classes: int, shape: tuple[int, int, int], generator: torch.Generator
     ) -> list[Tensor]:
         """Logits of m (classes, 1, h, w) and of p (classes, c, h, w)."""
         level = float(np.log(self.start_opacity / (1 - self.start_opacity)))
-        mask = level + 0.1 * torch.randn((classes, 1, *shape[1:]), generator=generator)
-        return [mask, 0.5 * torch.randn((classes, *shape), generator=generator)]
+        grid = shape[1:]
+        if self.cells is not None:
+            self._shape = grid
+            grid = (min(grid[0], self.cells), min(grid[1], self.cells))
+        mask = level + 0.1 * torch.randn((classes, 1, *grid), generator=generator)
+        return [mask, 0.5 * torch.randn((classes, shape[0], *grid), generator=generator)]
 
     def apply(self, parameters: list[Tensor], x: Tensor) -> Tensor:
         """Every mask and pattern on every picture."""
@@ -73,11 +91,20 @@ class Masked:
 
     def size(self, parameters: list[Tensor]) -> Tensor:
         """L1 norms of the masks, in pixels."""
-        return parameters[0].sigmoid().flatten(1).sum(1)
+        opacity = parameters[0].sigmoid().flatten(1)
+        if self._shape is None:
+            return opacity.sum(1)
+        return opacity.mean(1) * (self._shape[0] * self._shape[1])
 
     def opened(self, parameters: list[Tensor]) -> tuple[Tensor, Tensor]:
         """Mask (classes, 1, h, w) and pattern (classes, c, h, w), both in [0, 1]."""
-        return parameters[0].sigmoid(), parameters[1].sigmoid()
+        mask, pattern = parameters[0].sigmoid(), parameters[1].sigmoid()
+        if self._shape is None or mask.shape[-2:] == self._shape:
+            return mask, pattern
+        return (
+            functional.interpolate(mask, self._shape),
+            functional.interpolate(pattern, self._shape),
+        )
 
 
 class Race:
@@ -90,6 +117,8 @@ class Race:
         family: The kind of perturbation.
         learning_rate: Of Adam, with the betas (0.5, 0.9) of Neural Cleanse.
         generator: For the start.
+        classes: Towards these only, shape (k,); None for all. Everything that has a first axis
+            (classes,) then follows their order.
     """
 
     def __init__(
@@ -100,13 +129,14 @@ class Race:
         *,
         learning_rate: float,
         generator: torch.Generator,
+        classes: IntArray | None = None,
     ) -> None:
         self.classifier, self.probe, self.family = classifier, probe, family
-        self.classes = torch.arange(classifier.n_classes, device=classifier.device)
+        every = np.arange(classifier.n_classes, dtype=np.int64)
+        chosen = every if classes is None else classes
+        self.classes = torch.from_numpy(chosen).to(classifier.device)
         shape = probe.x.shape
-        started = family.start(
-            classifier.n_classes, (shape[1], shape[2], shape[3]), generator=generator
-        )
+        started = family.start(len(chosen), (shape[1], shape[2], shape[3]), generator=generator)
         self.parameters = [p.to(classifier.device).requires_grad_(True) for p in started]
         self.optimizer = torch.optim.Adam(self.parameters, lr=learning_rate, betas=(0.5, 0.9))
 
@@ -164,7 +194,7 @@ class Race:
         return self.classifier.logits(stamped.flatten(0, 1)).view(*stamped.shape[:2], -1)
 
     def _groups(self, pictures: int) -> list[slice]:
-        width = max(1, IMAGES_AT_ONCE // pictures)
+        width = max(1, images_at_once(self.probe.x.shape) // pictures)
         return [slice(i, i + width) for i in range(0, len(self.classes), width)]
 
 
