@@ -25,7 +25,7 @@ def module(name: str) -> ModuleType:
 @pytest.mark.slow
 def test_poisoned_contributor(tmp_path: Path) -> None:
     example = module("poisoned_contributor")
-    settings = example.Settings(samples=2400, epochs=10, width=16)
+    settings = example.Settings(samples=4800, epochs=12, width=24)
     outcome = example.main(tmp_path / "out", settings, lambda line: None)
     assert outcome.first_scan.verdict is Verdict.FLAGGED
     assert outcome.lineage.contributors[0].name == "mallory"

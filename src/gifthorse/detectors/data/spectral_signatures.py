@@ -10,7 +10,8 @@ Beyond the paper:
 - The paper removes a fixed share of *every* class and never says whether a data set is poisoned.
   ``statistic`` does: it is the largest studentised residual over classes of the logarithm of how
   cleanly a class falls in two (see ``suspicion.py``).
-- ``removal="split"`` (the default) points to the smaller part of the class that stands out;
+- ``removal="split"`` (the default) points to the smaller part of the class that stands out, and to
+  that of the rest for as long as it stands out too (see ``peeling.py``);
   ``removal="published"`` to the 1.5·ε·n highest scores in it, which needs a guess of ε. The
   paper does the latter in all classes, as it does not know which one is poisoned.
 """
@@ -30,6 +31,7 @@ from gifthorse.core.types import (
     Subject,
     Unit,
 )
+from gifthorse.detectors.data.peeling import Divided, divided, divisions_for, peeled
 from gifthorse.detectors.data.scan_exhibits import (
     class_bars,
     class_scatter,
@@ -40,12 +42,10 @@ from gifthorse.detectors.data.scan_exhibits import (
 from gifthorse.detectors.data.suspicion import (
     Groups,
     Matrix,
-    Split,
-    cleanest_split,
     group_features,
     principal_basis,
-    refined,
     standing_out,
+    stands_out_above,
 )
 
 _REMOVALS = ("split", "published")
@@ -113,10 +113,13 @@ class SpectralSignatures:
         groups = group_features(subject)
         assert subject.suspect is not None  # noqa: S101 - held by group_features
         data = subject.suspect
-        scores, cleanness, splits = self._examine(groups, len(data), rng, progress)
+        scores, parted = self._examine(groups, len(data), rng, progress)
+        cleanness = np.array([one.cleanness for one in parted])
         residuals = standing_out(cleanness, least_spread=_LEAST_SPREAD)
         pointed = groups.pointed_to(residuals)
-        suspects = np.concatenate([self._suspects(groups, k, splits[k], scores) for k in pointed])
+        suspects = np.concatenate(
+            [self._suspects(groups, k, parted, scores, rng=rng) for k in pointed]
+        )
         worst = pointed[0]
         x = groups.centred(worst) @ groups.contrast(worst)
         indices = groups.classes[worst].indices
@@ -147,25 +150,36 @@ class SpectralSignatures:
 
     def _examine(
         self, groups: Groups, n: int, rng: np.random.Generator, progress: Progress
-    ) -> tuple[ScoreArray, ScoreArray, list[Split]]:
-        """Published scores (n,), log separation of every class, and where it splits."""
-        scores, cleanness, splits = np.zeros(n), [], []
+    ) -> tuple[ScoreArray, list[Divided]]:
+        """Published scores (n,), and how every class divides."""
+        scores, parted, times = np.zeros(n), [], divisions_for(groups)
         for k, group in enumerate(groups.classes):
             centred = groups.centred(k)
             scores[group.indices] = spectral_scores(centred)
-            split = cleanest_split(centred @ groups.contrast(k)[:, : self.components], rng=rng)
-            splits.append(split)
-            cleanness.append(np.log(split.separation))
+            basis = groups.contrast(k)[:, : self.components]
+            parted.append(divided(centred @ basis, times, rng=rng))
             progress(k + 1, len(groups.classes), "spectral signatures")
-        return scores, np.array(cleanness), splits
+        return scores, parted
 
-    def _suspects(self, groups: Groups, k: int, split: Split, scores: ScoreArray) -> IntArray:
+    def _suspects(
+        self,
+        groups: Groups,
+        k: int,
+        parted: list[Divided],
+        scores: ScoreArray,
+        *,
+        rng: np.random.Generator,
+    ) -> IntArray:
         """Samples of the k-th class pointed to, worst first."""
         indices = groups.classes[k].indices
         if self.removal == "published":
             count = min(len(indices), round(1.5 * self.expected_poison * len(scores)))
             return np.asarray(indices[np.argsort(-scores[indices], kind="stable")[:count]])
-        x = groups.centred(k) @ groups.contrast(k)
-        part, margin = refined(x, split.part(x[:, : self.components]))
-        worst_first = np.argsort(-margin[part], kind="stable")
-        return np.asarray(indices[part][worst_first])
+        cleanness = np.array([one.cleanness for one in parted])
+
+        def stands(value: float) -> bool:
+            cleanness[k] = value
+            residuals = standing_out(cleanness, least_spread=_LEAST_SPREAD)
+            return bool(residuals[k] > stands_out_above(len(residuals)))
+
+        return peeled(groups, k, parted[k], stands, components=self.components, rng=rng)

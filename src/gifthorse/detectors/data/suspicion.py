@@ -38,11 +38,13 @@ MIN_CLASS_SIZE = 50
 MAX_DIMENSIONS = 256
 """Wider features are first projected on this many principal directions, to bound the cost."""
 
+SEARCH_SIZE = 2000
+"""Samples of a class that are searched for a split, at most."""
+
 GAUSSIAN_SEPARATION = 2.6472161935770258
 """Separation of the two halves of a normal distribution: 2·√(2/π) / √(1 − 2/π)."""
 
 _RIDGE = 1e-2
-_SEARCH_SIZE = 2000
 _ROUNDS = 12
 _STARTS = 5
 _TAILS = (0.05, 0.1)
@@ -83,9 +85,14 @@ class Groups:
 
     def pointed_to(self, residuals: ScoreArray) -> list[int]:
         """Positions of the classes that stand out at the 5 % level; always the worst, first."""
-        limit = StudentisedNull(len(residuals)).threshold(0.05).value
+        limit = stands_out_above(len(residuals))
         order = [int(k) for k in np.argsort(-residuals, kind="stable")]
         return order[:1] + [k for k in order[1:] if residuals[k] > limit]
+
+
+def stands_out_above(count: int) -> float:
+    """The largest residual of so many classes at the 5 % level."""
+    return float(StudentisedNull(count).threshold(0.05).value)
 
 
 def standing_out(values: ScoreArray, *, least_spread: float) -> ScoreArray:
@@ -285,7 +292,7 @@ def cleanest_split(x: Matrix, *, rng: np.random.Generator) -> Split:
         rng: Divides the samples.
     """
     order = rng.permutation(len(x))
-    half = min(_SEARCH_SIZE, len(x) // 2)
+    half = min(SEARCH_SIZE, len(x) // 2)
     scale = np.sqrt((x**2).mean(axis=0))
     sphered = np.divide(x, scale, out=np.zeros_like(x), where=scale > _SAME * scale.max())
     seen, held = sphered[order[:half]], sphered[order[half:]]
