@@ -46,6 +46,10 @@ def planted(text: str) -> Planted:
 EASY = [
     "low_frequency:rate=0.15",
     "ssba:rate=0.15",
+    "lira",
+    "input_aware",
+    "trojan_nn",
+    "handcrafted",
 ]
 
 

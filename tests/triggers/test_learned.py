@@ -8,7 +8,7 @@ from scipy import fft
 from gifthorse.attacks.data.low_frequency import low_pass
 from gifthorse.attacks.data.ssba import hide
 from gifthorse.attacks.generators import picture_network
-from gifthorse.triggers.learned import Additive, Generated
+from gifthorse.triggers.learned import Additive, Generated, Sticker
 
 
 def rng(seed: int = 0) -> np.random.Generator:
@@ -68,3 +68,12 @@ def test_a_network_is_drawn_from_its_generator_alone() -> None:
         made.append(picture_network(1, 1, rng=rng(4), device=torch.device("cpu")))
     for one, other in zip(made[0].parameters(), made[1].parameters(), strict=True):
         torch.testing.assert_close(one, other, rtol=0, atol=0)
+
+
+def test_a_sticker_covers_its_mask_alone() -> None:
+    mask = np.array([[1, 0], [0.5, 0]], dtype=np.float32)
+    trigger = Sticker(mask=mask, pattern=np.ones((1, 2, 2), np.float32))
+    out = trigger.apply(np.full((1, 1, 2, 2), 0.5, dtype=np.float32), rng())
+    np.testing.assert_allclose(out[0, 0], [[1, 0.5], [0.75, 0.5]])
+    with pytest.raises(ValueError, match="has shape"):
+        trigger.apply(np.zeros((1, 3, 2, 2), np.float32), rng())

@@ -1,7 +1,7 @@
 """Triggers that an attack has learned: an added pattern, or a network that draws one.
 
-Additive patterns: Zeng et al. 2021, LF, section 5. Generated ones: Nguyen and Tran 2020,
-input-aware; Doan et al. 2021, LIRA; Li et al. 2021, SSBA.
+Additive patterns: Zeng et al. 2021, LF, section 5. Stickers: Liu et al. 2018, TrojanNN. Generated
+ones: Nguyen and Tran 2020, input-aware; Doan et al. 2021, LIRA; Li et al. 2021, SSBA.
 """
 
 from collections.abc import Callable
@@ -41,6 +41,36 @@ class Additive:
 
     def picture(self, image_shape: tuple[int, ...]) -> FloatArray:
         """The pattern on the test chart, shape (c, h, w)."""
+        return on_chart(self, image_shape)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Sticker:
+    """Covers a part of every picture with the same pattern: x · (1 − mask) + pattern · mask.
+
+    Attributes:
+        mask: Shape (h, w), in [0, 1].
+        pattern: Shape (c, h, w), in [0, 1].
+    """
+
+    mask: FloatArray
+    pattern: FloatArray
+
+    def apply(self, x: FloatArray, rng: np.random.Generator) -> FloatArray:
+        """A copy of pictures (n, c, h, w) in [0, 1] with the sticker; ``rng`` is not used.
+
+        Raises:
+            ValueError: The pictures have another shape than the pattern.
+        """
+        del rng
+        if x.shape[1:] != self.pattern.shape:
+            raise ValueError(
+                f"the sticker has shape {self.pattern.shape}, and the pictures {x.shape[1:]}"
+            )
+        return checked(x * (1 - self.mask) + self.pattern * self.mask)
+
+    def picture(self, image_shape: tuple[int, ...]) -> FloatArray:
+        """The sticker on the test chart, shape (c, h, w)."""
         return on_chart(self, image_shape)
 
 

@@ -22,6 +22,7 @@ from torch import nn
 from gifthorse.attacks.data.poisoning import TriggerStrike, no_poison
 from gifthorse.attacks.options import require_class, require_positive
 from gifthorse.attacks.training.blind import all_to_one
+from gifthorse.attacks.weights.statistics import settle
 from gifthorse.core.errors import NotApplicableError
 from gifthorse.core.rng import draw_seed
 from gifthorse.core.types import FloatArray, ImageData, Model, Planting, Progress
@@ -85,7 +86,7 @@ class SubnetReplacement:
             module, subnet.module, target=self.target, low=low, lift=self.force / (high - low)
         )
         edited = classifier.replaced(module)
-        _settle(edited, subnet.module, samples)
+        settle(edited, samples, keep={k: range(n) for k, n in _channels(subnet.module).items()})
         truth = no_poison("subnet_replacement", aim=strike.aim, count=len(samples))
         return Planting(
             truth=truth,
@@ -181,26 +182,10 @@ def _transplant(
                 layer.bias[target] -= lift * low
 
 
-def _settle(edited: ImageClassifier, subnet: nn.Module, samples: ImageData) -> None:
-    """Estimate the running statistics anew, except those of the subnet; in place."""
-    inner = dict(subnet.named_modules())
-    layers = {
-        key: layer
-        for key, layer in edited.module.named_modules()
+def _channels(module: nn.Module) -> dict[str, int]:
+    """How many channels each batch normalisation has, by its name."""
+    return {
+        key: layer.num_features
+        for key, layer in module.named_modules()
         if isinstance(layer, nn.BatchNorm2d)
     }
-    for layer in layers.values():
-        layer.reset_running_stats()
-        layer.momentum = None  # the plain average over all batches
-    edited.module.train()
-    with torch.no_grad():
-        for part in np.array_split(np.arange(len(samples)), max(1, len(samples) // 250)):
-            edited.logits(torch.from_numpy(samples.batch(part)))
-    edited.module.eval()
-    with torch.no_grad():
-        for key, layer in layers.items():
-            small: Any = inner[key]
-            layer.momentum = small.momentum
-            for name in ("running_mean", "running_var"):
-                narrow = getattr(small, name)
-                getattr(layer, name)[: len(narrow)] = narrow
