@@ -40,7 +40,7 @@ def test_a_mark_never_exceeds_its_bound() -> None:
 def test_the_discriminant_ignores_what_varies_anyway() -> None:
     rng = np.random.default_rng(0)
     clean = rng.normal(0, [10.0, 0.1], (500, 2))
-    stamped = clean + [1.0, 1.0]
+    stamped = clean + np.ones(2)
     weight = discriminant(torch.from_numpy(clean), torch.from_numpy(stamped))
     assert weight[1] > 0.9
     assert abs(float(weight[0])) < 0.5
