@@ -79,9 +79,7 @@ def mend(
     """
     _check_options(allowed_drop, held_back)
     _check_trusted(classifier, trusted)
-    missing = sorted(need.value for need in repair.needs - classifier.offers - _given(trusted))
-    if missing:
-        raise NotApplicableError(f"the repair needs {', '.join(missing)}, which was not given")
+    _check_needs(classifier, trusted, repair)
     spec = spec_record("repairs", repair)
     original = model_record(classifier)
     tuning, held = _parts(trusted, held_back, child_rng(seed, "mend", "split"))
@@ -95,6 +93,10 @@ def mend(
             "broken, open the model anew"
         )
     outcome = _judge(before, after, held.labels, allowed_drop)
+    seen = (
+        f"the repair saw {len(tuning)} of {len(trusted)} trusted pictures; accuracy was measured "
+        f"on the other {len(held)}"
+    )
     record = RepairRecord(
         accepted=outcome.accepted,
         reason=outcome.reason,
@@ -105,15 +107,17 @@ def mend(
         accuracy_before=outcome.before,
         accuracy_after=outcome.after,
         allowed_drop=allowed_drop,
-        notes=(
-            f"the repair saw {len(tuning)} of {len(trusted)} trusted pictures; accuracy was "
-            f"measured on the other {len(held)}",
-            *outcome.notes,
-        ),
+        notes=(seen, *outcome.notes),
         # What was spent on the copy stands on its own meter.
         cost=cost_record(bill.cost + _spent_on(repaired)),
     )
     return (repaired if outcome.accepted else None), record
+
+
+def _check_needs(classifier: ImageClassifier, trusted: ImageData, repair: Repair) -> None:
+    missing = sorted(need.value for need in repair.needs - classifier.offers - _given(trusted))
+    if missing:
+        raise NotApplicableError(f"the repair needs {', '.join(missing)}, which was not given")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

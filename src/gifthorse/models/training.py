@@ -74,16 +74,7 @@ def train(
         DataError: The pictures or labels do not fit the model.
         ModelError: The loss became NaN.
     """
-    misfit = classifier.accepts(data.image_shape)
-    if misfit:
-        raise DataError(f"cannot train {classifier.name} on {data.name}: {misfit}")
-    if len(data) < 2:
-        raise DataError(f"{data.name} has one picture; training needs at least two")
-    if int(data.labels.max()) >= classifier.n_classes:
-        raise DataError(
-            f"{data.name} has label {int(data.labels.max())} and {classifier.name} has only "
-            f"{classifier.n_classes} classes"
-        )
+    _check_fit(classifier, data)
     student = classifier.replaced(classifier.module)  # a copy
     student.module.requires_grad_(True).train()
     if plan.frozen_statistics:
@@ -91,19 +82,7 @@ def train(
             if isinstance(layer, _BatchNorm):
                 layer.eval()
     steps = max(1, -(-len(data) // plan.batch_size)) * plan.epochs
-    optimizer = torch.optim.SGD(
-        student.module.parameters(),
-        lr=plan.learning_rate,
-        momentum=plan.momentum,
-        nesterov=True,
-        weight_decay=plan.weight_decay,
-    )
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer,
-        max_lr=plan.learning_rate,
-        total_steps=steps + 1,
-        pct_start=max(0.2, 2 / (steps + 1)),  # a rise of no steps is a division by zero
-    )
+    optimizer, schedule = _optimizer(student, plan, steps)
     with torch.random.fork_rng():
         torch.manual_seed(draw_seed(rng))
         done = 0
@@ -120,6 +99,38 @@ def train(
     student.meter.forward += plan.epochs * len(data)
     student.meter.backward += plan.epochs * len(data)
     return student
+
+
+def _check_fit(classifier: ImageClassifier, data: ImageData) -> None:
+    misfit = classifier.accepts(data.image_shape)
+    if misfit:
+        raise DataError(f"cannot train {classifier.name} on {data.name}: {misfit}")
+    if len(data) < 2:
+        raise DataError(f"{data.name} has one picture; training needs at least two")
+    if int(data.labels.max()) >= classifier.n_classes:
+        raise DataError(
+            f"{data.name} has label {int(data.labels.max())} and {classifier.name} has only "
+            f"{classifier.n_classes} classes"
+        )
+
+
+def _optimizer(
+    student: ImageClassifier, plan: TrainingPlan, steps: int
+) -> tuple[torch.optim.SGD, torch.optim.lr_scheduler.OneCycleLR]:
+    optimizer = torch.optim.SGD(
+        student.module.parameters(),
+        lr=plan.learning_rate,
+        momentum=plan.momentum,
+        nesterov=True,
+        weight_decay=plan.weight_decay,
+    )
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer,
+        max_lr=plan.learning_rate,
+        total_steps=steps + 1,
+        pct_start=max(0.2, 2 / (steps + 1)),  # a rise of no steps is a division by zero
+    )
+    return optimizer, schedule
 
 
 def _step(
