@@ -14,7 +14,7 @@ from gifthorse.core.record import PlantRecord, SpecRecord
 from gifthorse.core.registry import spec_of
 from gifthorse.core.rng import child_rng, draw_seed
 from gifthorse.core.texts import TextData, TextPoison
-from gifthorse.core.types import GroundTruth, Progress, silent
+from gifthorse.core.types import GroundTruth, IntArray, Progress, silent
 from gifthorse.data.texts import save_texts
 from gifthorse.metrics.rates import agreement
 from gifthorse.models.texts.classifier import TextClassifier
@@ -95,25 +95,28 @@ def plant_texts(
         attack_success_rate=agreement(answers, wanted.labels),
         robust_accuracy=agreement(answers, true.labels),
         twin_clean_accuracy=agreement(predict_texts(twin, test), test.labels) if twin else None,
-        exhibits=(
-            TextsExhibit(
-                title="With the trigger",
-                caption="Texts with the trigger, and what the model makes of them.",
-                passages=tuple(
-                    Passage(
-                        label=f"{data.class_names[int(true.labels[i])]}; the model says "
-                        f"{data.class_names[int(answers[i])]}",
-                        text=wanted.texts[i],
-                    )
-                    for i in range(min(_SHOWN, len(wanted)))
-                ),
-            ),
-        ),
+        exhibits=(_triggered(true, wanted, answers),),
         notes=("attack success and robust accuracy leave out samples of the target class",),
         cost=cost_record(bill.cost),
     )
     return PlantedTexts(
         classifier=model, training_data=poisoned, truth=truth, record=record, twin=twin
+    )
+
+
+def _triggered(true: TextData, wanted: TextData, answers: IntArray) -> TextsExhibit:
+    """The first texts with the trigger, and what the model makes of them."""
+    names = true.class_names
+    return TextsExhibit(
+        title="With the trigger",
+        caption="Texts with the trigger, and what the model makes of them.",
+        passages=tuple(
+            Passage(
+                label=f"{names[int(true.labels[i])]}; the model says {names[int(answers[i])]}",
+                text=wanted.texts[i],
+            )
+            for i in range(min(_SHOWN, len(wanted)))
+        ),
     )
 
 
