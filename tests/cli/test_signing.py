@@ -122,3 +122,17 @@ def test_bad_input_is_exit_code_2(
 def test_json_of_a_key_is_parsable(place: Path, command: Command) -> None:
     result = command("keygen", place / "carol", "--json")
     assert json.loads(result.out)["public"].endswith("carol.pub")
+
+
+def test_an_openssf_bundle(place: Path, command: Command) -> None:
+    model, key = place / "model", place / "alice"
+    signed = command("sign", model, "--key", key, "--oms", "--json")
+    assert signed.code == 0
+    assert signed.json()["signature"].endswith("model.sig")
+    result = command("verify", model, "--key", place / "alice.pub", "--json")
+    assert result.code == 0
+    assert result.json()["format"] == "oms"
+    (model / "config.json").write_text("[]")
+    assert command("verify", model, "--key", place / "alice.pub").code == 1
+    assert command("sign", model, "--key", key, "--oms", "--version", "1").code == 2
+    assert command("sign", model, "--key", key, "--certificate", key).code == 2

@@ -32,6 +32,19 @@ def sign(
     digest: Annotated[
         str, typer.Option("--digest", help="sha256, or blake3: faster, but less common.")
     ] = "sha256",
+    oms: Annotated[
+        bool,
+        typer.Option(
+            "--oms", help="Write an OpenSSF Model Signing bundle (model.sig); ECDSA keys only."
+        ),
+    ] = False,
+    certificate: Annotated[
+        Path | None, typer.Option("--certificate", help="Of the key, in PEM; with --oms.")
+    ] = None,
+    chain: Annotated[
+        Path | None,
+        typer.Option("--chain", help="Certificates that lead to the CA, in PEM; with --oms."),
+    ] = None,
     exclude: Annotated[
         list[str] | None,
         typer.Option("--exclude", help="File or directory to leave unsigned; may be repeated."),
@@ -61,25 +74,46 @@ def sign(
       gifthorse sign ./model --key bob --add
 
       gifthorse sign weights.safetensors --key alice
+
+      gifthorse sign ./model --key ec --oms --certificate ec.crt --chain intermediate.crt
     """
     from gifthorse.provenance.keys import read_private_key
-    from gifthorse.provenance.sign import countersign
+    from gifthorse.provenance.sign import countersign, sign_bundle
     from gifthorse.provenance.sign import sign as run_sign
+
+    if not oms and (certificate or chain):
+        raise TrustInputError("certificates are for OpenSSF Model Signing; add --oms")
+    if oms and (add or version):
+        raise TrustInputError("an OpenSSF Model Signing bundle has one signature and no version")
 
     secret = read_private_key(key, passphrase=ask_passphrase() if passphrase else None)
     if add:
         place = countersign(path, key=secret, signature=signature)
         page: dict[str, object] = {"signature": str(place), "keyid": secret.public.keyid}
     else:
-        made = run_sign(
-            path,
-            key=secret,
-            name=name,
-            version=version,
-            algorithm=_algorithm(digest),
-            signature=signature,
-            exclude=tuple(exclude or ()),
-            replace=replace,
+        made = (
+            sign_bundle(
+                path,
+                key=secret,
+                certificate=certificate,
+                chain=chain,
+                name=name,
+                algorithm=_algorithm(digest),
+                signature=signature,
+                exclude=tuple(exclude or ()),
+                replace=replace,
+            )
+            if oms
+            else run_sign(
+                path,
+                key=secret,
+                name=name,
+                version=version,
+                algorithm=_algorithm(digest),
+                signature=signature,
+                exclude=tuple(exclude or ()),
+                replace=replace,
+            )
         )
         page = {
             "signature": str(made.signature),

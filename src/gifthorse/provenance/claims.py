@@ -43,7 +43,7 @@ class Claim:
 
     name: str
     version: str | None
-    kind: Literal["directory", "file"]
+    kind: Literal["directory", "file", "file or directory"]
     files: tuple[ClaimedFile, ...]
     signed_at: str | None
     format: SignatureFormat

@@ -75,6 +75,34 @@ def new_hasher(algorithm: str) -> Hasher:
     raise TrustInputError(f"unknown digest {algorithm!r}; known: {', '.join(ALGORITHMS)}")
 
 
+class ShardHasher:
+    """Hashes every so many bytes by themselves; ``hexdigest`` is all digests in a row."""
+
+    def __init__(self, algorithm: str, size: int) -> None:
+        self._algorithm, self._size = algorithm, size
+        self._done: list[str] = []
+        self._now: Hasher | None = None
+        self._left = 0
+
+    def update(self, data: memoryview, /) -> None:
+        """Hash more bytes."""
+        while len(data):
+            if self._now is None:
+                self._now, self._left = new_hasher(self._algorithm), self._size
+            taken = data[: self._left]
+            self._now.update(taken)
+            self._left -= len(taken)
+            data = data[len(taken) :]
+            if not self._left:
+                self._done.append(self._now.hexdigest())
+                self._now = None
+
+    def hexdigest(self) -> str:
+        """The digests so far, one behind the other."""
+        last = [self._now.hexdigest()] if self._now is not None else []
+        return "".join([*self._done, *last])
+
+
 def tree_root(files: Iterable[FileDigest], algorithm: str) -> str:
     """The digest of a whole tree, in hex: SHA-256 over the sorted (name, size, digest).
 

@@ -27,6 +27,17 @@ def explain_policy(policy: Policy, *, name: str | None = None) -> list[str]:
             )
         elif name is None:
             lines.append(f"{signer} may sign nothing: no rule names them.")
+    lines += [
+        f"{signer} is whoever holds a certificate for {one.subject!r} that is valid now and leads "
+        "to their CA."
+        for signer, one in policy.certified.items()
+        if signer in used
+    ]
+    lines += [
+        f"{signer} is {one.identity}, as {one.issuer} says (sigstore, checked offline)."
+        for signer, one in policy.identified.items()
+        if signer in used
+    ]
     if policy.revoked.keys:
         lines.append(f"{len(policy.revoked.keys)} key(s) are revoked.")
     if policy.revoked.digests:

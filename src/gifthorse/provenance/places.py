@@ -9,11 +9,23 @@ from gifthorse.core.errors import TrustError, TrustInputError
 from gifthorse.provenance.envelope import MAX_BYTES
 
 SIGNATURE_NAME = "gifthorse.sig"
+BUNDLE_NAME = "model.sig"  # what the model_signing command calls it
 
 
 def default_signature(path: Path) -> Path:
     """Where a signature is written: inside a directory, or beside a file."""
     return path / SIGNATURE_NAME if path.is_dir() else path.with_name(f"{path.name}.sig")
+
+
+def bundle_place(path: Path) -> Path:
+    """Where a bundle of OpenSSF Model Signing is written: inside a directory, or beside a file."""
+    return path / BUNDLE_NAME if path.is_dir() else default_signature(path)
+
+
+def present_signature(path: Path) -> Path:
+    """Where the signature is: our own, or else a bundle of OpenSSF Model Signing."""
+    ours, bundle = default_signature(path), bundle_place(path)
+    return bundle if bundle.exists() and not ours.exists() else ours
 
 
 def is_below(name: str, places: Sequence[str]) -> bool:

@@ -17,12 +17,19 @@ from packaging.version import InvalidVersion, Version
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from gifthorse.core.errors import TrustError, TrustInputError
+from gifthorse.provenance.authorities import (
+    CertifiedSigner,
+    IdentifiedSigner,
+    read_certificates,
+)
 from gifthorse.provenance.claims import SignatureFormat
 from gifthorse.provenance.keys import PublicKey, parse_public_key, read_public_key
 
 _MAX_BYTES = 4 << 20
 _DIGEST = re.compile(r"(sha256|blake3):[0-9a-f]{64}")
 _KEYID = re.compile(r"[0-9a-f]{64}")
+_SIGNER_FIELDS = ("key", "ca", "subject", "identity", "issuer", "trust_root")
+_SIGNER_KINDS = ({"key"}, {"ca", "subject"}, {"identity", "issuer"})
 Text = Annotated[str, Field(min_length=1, max_length=4096)]
 
 
@@ -31,10 +38,32 @@ class _Strict(BaseModel):
 
 
 class SignerEntry(_Strict):
-    """Someone who signs, known by a key."""
+    """Someone who signs: known by a key, by a certificate of a CA, or by an identity (sigstore)."""
 
     name: Text
-    key: Text = Field(description="File with a public key (relative to the policy), or PEM text.")
+    key: Text | None = Field(
+        default=None, description="File with a public key (relative to the policy), or PEM text."
+    )
+    ca: Text | None = Field(default=None, description="File with the CA's certificates, in PEM.")
+    subject: Text | None = Field(
+        default=None, description="Whom the certificate must be for: a name in it, or its subject."
+    )
+    identity: Text | None = Field(default=None, description="Mail address or URI of the signer.")
+    issuer: Text | None = Field(default=None, description="URL of the provider that vouches.")
+    trust_root: Text | None = Field(
+        default=None, description="File with a sigstore trust root; default the public one's."
+    )
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> "SignerEntry":
+        given = {name for name in _SIGNER_FIELDS if getattr(self, name) is not None}
+        if given - {"trust_root"} not in _SIGNER_KINDS or (
+            "trust_root" in given and "identity" not in given
+        ):
+            raise ValueError(
+                f"{self.name!r} needs exactly one of: key; ca and subject; identity and issuer"
+            )
+        return self
 
 
 class Rule(_Strict):
@@ -120,12 +149,16 @@ class Policy:
     Attributes:
         source: Where it came from, for messages.
         keys: Signer name → key.
+        certified: Signer name → CA and subject.
+        identified: Signer name → identity and issuer.
         rules: The first whose pattern matches a signed name counts.
     """
 
     source: str
     keys: dict[str, PublicKey]
     rules: tuple[Rule, ...]
+    certified: dict[str, CertifiedSigner] = field(default_factory=dict)
+    identified: dict[str, IdentifiedSigner] = field(default_factory=dict)
     revoked: Revoked = field(default_factory=Revoked)
 
     def rule_for(self, model: str) -> Rule:
@@ -202,14 +235,35 @@ def build_policy(content: dict[str, Any], *, source: str, folder: Path) -> Polic
     keys: dict[str, PublicKey] = {}
     owners: dict[str, str] = {}
     for signer in parsed.signer:
-        key = _key(signer, folder)
+        if signer.key is None:
+            continue
+        key = _key(signer.name, signer.key, folder)
         if owners.setdefault(key.keyid, signer.name) != signer.name:
             raise TrustInputError(
                 f"{source}: {owners[key.keyid]!r} and {signer.name!r} are the same key; it would "
                 "count twice towards a threshold"
             )
         keys[signer.name] = key
-    return Policy(source=source, keys=keys, rules=parsed.rule, revoked=parsed.revoked)
+    return Policy(
+        source=source,
+        keys=keys,
+        rules=parsed.rule,
+        certified={
+            one.name: CertifiedSigner(ca=read_certificates(folder / one.ca), subject=one.subject)
+            for one in parsed.signer
+            if one.ca is not None and one.subject is not None
+        },
+        identified={
+            one.name: IdentifiedSigner(
+                identity=one.identity,
+                issuer=one.issuer,
+                trust_root=None if one.trust_root is None else folder / one.trust_root,
+            )
+            for one in parsed.signer
+            if one.identity is not None and one.issuer is not None
+        },
+        revoked=parsed.revoked,
+    )
 
 
 def policy_for_keys(
@@ -229,10 +283,10 @@ def policy_for_keys(
     return Policy(source="the given keys", keys=names, rules=(rule,))
 
 
-def _key(signer: SignerEntry, folder: Path) -> PublicKey:
-    if "-----BEGIN" in signer.key:
-        return parse_public_key(signer.key.encode(), f"the key of {signer.name!r}")
-    return read_public_key(folder / signer.key)
+def _key(name: str, key: str, folder: Path) -> PublicKey:
+    if "-----BEGIN" in key:
+        return parse_public_key(key.encode(), f"the key of {name!r}")
+    return read_public_key(folder / key)
 
 
 def _explain(error: Exception) -> str:

@@ -6,6 +6,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from gifthorse.core.errors import TrustError, TrustInputError
+from gifthorse.provenance.authorities import certified_key, read_certificates
+from gifthorse.provenance.bundles import seal_bundle
 from gifthorse.provenance.claims import claim_statement
 from gifthorse.provenance.digests import (
     Algorithm,
@@ -16,9 +18,11 @@ from gifthorse.provenance.digests import (
     open_tree,
     tree_root,
 )
-from gifthorse.provenance.envelope import add_signatures, read_envelope, seal
+from gifthorse.provenance.envelope import add_signatures, canonical, read_envelope, seal
 from gifthorse.provenance.keys import PrivateKey
+from gifthorse.provenance.oms_claims import NEVER_SIGNED, oms_statement
 from gifthorse.provenance.places import (
+    bundle_place,
     default_signature,
     is_below,
     own_name,
@@ -101,6 +105,86 @@ def sign(
         files=tuple(files),
         keyid=key.public.keyid,
     )
+
+
+def sign_bundle(
+    path: Path,
+    *,
+    key: PrivateKey,
+    certificate: Path | None = None,
+    chain: Path | None = None,
+    name: str | None = None,
+    algorithm: Algorithm = "sha256",
+    signature: Path | None = None,
+    exclude: Sequence[str] = (),
+    replace: bool = False,
+) -> Signed:
+    """As `sign`, but writes an OpenSSF Model Signing bundle, which ``model_signing`` verifies.
+
+    It allows one signature, and no version.
+
+    Args:
+        path: Directory or file.
+        key: ECDSA.
+        certificate: Of that key, in PEM; then the bundle names it instead of the key.
+        chain: Certificates in PEM that lead from it to the CA.
+        name: As in `sign`.
+        algorithm: As in `sign`.
+        signature: Where to write; default ``model.sig`` in a directory, ``FILE.sig`` for a file.
+        exclude: As in `sign`.
+        replace: As in `sign`.
+
+    Raises:
+        TrustError: As in `sign`; or files that the specification never signs (``.git`` …) are
+            there and were not excluded.
+        TrustInputError: As in `sign`; or the certificate is not that of the key.
+    """
+    target = signature or bundle_place(path)
+    if target.exists() and not replace:
+        raise TrustInputError(f"{target} exists; --replace signs anew")
+    certificates = _chain(key, certificate, chain)
+    with open_tree(path) as tree:
+        own = own_name(path, target)
+        names = [n for n in tree.names() if not is_below(n, (*exclude, *own))]
+        left_out = [n for n in names if is_below(n, NEVER_SIGNED)]
+        if left_out:
+            raise TrustError(
+                f"OpenSSF Model Signing never signs {left_out[0]!r}; remove it, or leave it "
+                "unsigned with --exclude"
+            )
+        if not names:
+            raise TrustError(f"{path} holds no files to sign")
+        files = _digests(tree, names, algorithm)
+    statement = oms_statement(
+        files,
+        name=path.resolve().name if name is None else name,
+        algorithm=algorithm,
+        ignored=(*exclude, *own),
+    )
+    write_atomically(target, canonical(seal_bundle(canonical(statement), key, certificates)))
+    return Signed(
+        signature=target,
+        name=statement["subject"][0]["name"],
+        version=None,
+        digest=tree_root(files, algorithm),
+        algorithm=algorithm,
+        files=tuple(files),
+        keyid=key.public.keyid,
+    )
+
+
+def _chain(key: PrivateKey, certificate: Path | None, chain: Path | None) -> list[bytes]:
+    if certificate is None:
+        if chain is not None:
+            raise TrustInputError("a chain needs the certificate that it belongs to")
+        return []
+    from cryptography.hazmat.primitives.serialization import Encoding
+
+    own = read_certificates(certificate)[0]
+    if certified_key(own).keyid != key.public.keyid:
+        raise TrustInputError(f"{certificate} is not a certificate of this key")
+    others = () if chain is None else read_certificates(chain)
+    return [one.public_bytes(Encoding.DER) for one in (own, *others)]
 
 
 def countersign(path: Path, *, key: PrivateKey, signature: Path | None = None) -> Path:

@@ -1,17 +1,19 @@
 """Verifies files against a signature and a policy. Fails closed: every doubt is a `TrustError`."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from pathlib import Path
 
 from gifthorse.core.errors import TrustError
+from gifthorse.provenance.bundles import bundle_signers, is_bundle, read_bundle
 from gifthorse.provenance.claims import Claim, ClaimedFile, SignatureFormat, parse_claim
 from gifthorse.provenance.digests import (
     FileDigest,
     Hasher,
     Into,
+    ShardHasher,
     Tree,
     digest_files,
     new_hasher,
@@ -19,7 +21,8 @@ from gifthorse.provenance.digests import (
     tree_root,
 )
 from gifthorse.provenance.envelope import read_envelope, read_statement, valid_signers
-from gifthorse.provenance.places import default_signature, is_below, own_name, read_signature
+from gifthorse.provenance.oms_claims import parse_oms
+from gifthorse.provenance.places import is_below, own_name, present_signature, read_signature
 from gifthorse.provenance.policy import Policy, Rule
 
 
@@ -106,9 +109,14 @@ def verify_tree(
         into: Given a file's name and size, the buffer that it is read into and hashed from. What
             is in there counts for nothing unless this function returns.
     """
-    place = signature or default_signature(tree.path)
+    place = signature or present_signature(tree.path)
     data = read_signature(place) if signature_bytes is None else signature_bytes
-    claim, signers = _authenticate(data, policy, now or datetime.now(UTC))
+    when = now or datetime.now(UTC)
+    if is_bundle(data):
+        claim, signers = _authenticate_bundle(data, policy, when)
+        claim = _named(claim, tree)
+    else:
+        claim, signers = _authenticate(data, policy)
     rule = _authorise(claim, signers, policy, name)
     signers = tuple(signer for signer in signers if signer in rule.signers)
     names = _compare_names(tree, claim, (*rule.allow_unsigned, *own_name(tree.path, place)))
@@ -129,9 +137,24 @@ def verify_tree(
     )
 
 
-def _authenticate(data: bytes, policy: Policy, now: datetime) -> tuple[Claim, tuple[str, ...]]:
+def _authenticate_bundle(
+    data: bytes, policy: Policy, now: datetime
+) -> tuple[Claim, tuple[str, ...]]:
+    """As `_authenticate`, for a bundle of OpenSSF Model Signing."""
+    bundle = read_bundle(data)
+    signers = bundle_signers(bundle, policy, now)
+    return parse_oms(read_statement(bundle.payload)), signers
+
+
+def _named(claim: Claim, tree: Tree) -> Claim:
+    """Older bundles call a single file ".", whatever its name."""
+    if tree.single and [file.name for file in claim.files] == ["."]:
+        return replace(claim, files=(replace(claim.files[0], name=tree.path.name),))
+    return claim
+
+
+def _authenticate(data: bytes, policy: Policy) -> tuple[Claim, tuple[str, ...]]:
     """Who signed, before a word of what they signed is believed."""
-    del now
     envelope = read_envelope(data)
     owners = {
         key.keyid: name for name, key in policy.keys.items() if key.keyid not in policy.revoked.keys
@@ -153,6 +176,8 @@ def _authorise(claim: Claim, signers: Sequence[str], policy: Policy, name: str |
         raise TrustError(f"it was signed as {claim.name!r}, not as {name!r}")
     rule = policy.rule_for(claim.name)
     counted = [signer for signer in signers if signer in rule.signers]
+    if claim.format == "oms":
+        del counted[1:]  # there is one signature, under however many names it is known
     if len(counted) < rule.threshold:
         raise TrustError(
             f"{len(counted)} of the {rule.threshold} signatures that {policy.source} wants for "
@@ -174,7 +199,7 @@ def _authorise(claim: Claim, signers: Sequence[str], policy: Policy, name: str |
 
 
 def _compare_names(tree: Tree, claim: Claim, tolerated: Sequence[str]) -> list[str]:
-    if tree.single != (claim.kind == "file"):
+    if claim.kind != "file or directory" and tree.single != (claim.kind == "file"):
         raise TrustError(f"the signature is for a {claim.kind}, {tree.path} is something else")
     there = set(tree.names())
     signed = {file.name for file in claim.files}
@@ -204,7 +229,13 @@ def _compare_contents(
     limits = {n: f.size for n, f in claimed.items() if f.size is not None}
 
     def hashers(name: str) -> list[Hasher]:
-        return [new_hasher(claimed[name].algorithm), *map(new_hasher, others)]
+        file = claimed[name]
+        first = (
+            ShardHasher(file.algorithm, file.shard_size)
+            if file.shard_size is not None
+            else new_hasher(file.algorithm)
+        )
+        return [first, *map(new_hasher, others)]
 
     results = digest_files(
         tree,
@@ -227,7 +258,7 @@ def _compare_contents(
 
 
 def _matches(file: ClaimedFile, size: int, digests: Sequence[str]) -> bool:
-    return (file.size is None or file.size == size) and file.digests == (digests[0],)
+    return (file.size is None or file.size == size) and "".join(file.digests) == digests[0]
 
 
 def _refuse_revoked(policy: Policy, tables: Mapping[str, Sequence[FileDigest]]) -> None:
