@@ -35,3 +35,6 @@ def _all_cores_for_slow_tests(request: pytest.FixtureRequest) -> Iterator[None]:
     torch.set_num_threads(os.cpu_count() or 1)
     yield
     torch.set_num_threads(before)
+
+
+collect_ignore = ["thirdparty_plugin"]  # its test belongs where that package is installed
