@@ -15,6 +15,7 @@ from rich.table import Table
 from gifthorse.core.record import (
     AuditRecord,
     FilesRecord,
+    MeasureRecord,
     PlantRecord,
     Rate,
     RepairRecord,
@@ -179,8 +180,23 @@ def print_repair(record: RepairRecord) -> None:
             border_style=colour,
         )
     )
+    if record.measures:
+        out.print(_measures(record.measures))
     for note in record.notes:
         out.print(f"[dim]· {escape(note)}[/]")
+
+
+def _measures(measures: tuple[MeasureRecord, ...]) -> Table:
+    """One row a number, with what it is compared with."""
+    table = Table("measured", "", "beside", box=None)
+    for one in measures:
+        other = "" if one.other is None else f"{one.beside}: {_measure(one.other, one.other_rate)}"
+        table.add_row(escape(one.name), _measure(one.value, one.rate), escape(other))
+    return table
+
+
+def _measure(value: float, rate: Rate | None) -> str:
+    return f"{value:.3f} nats" if rate is None else percent(rate)
 
 
 def print_plant(record: PlantRecord) -> None:
@@ -204,6 +220,8 @@ def print_plant(record: PlantRecord) -> None:
             title_align="left",
         )
     )
+    if record.measures:
+        out.print(_measures(record.measures))
 
 
 def percent(rate: Rate) -> str:

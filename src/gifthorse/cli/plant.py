@@ -1,5 +1,6 @@
 """`gifthorse plant`."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -19,6 +20,20 @@ def plant(
     width: Annotated[
         int, typer.Option("--width", min=4, help="Channels of the network's first stage.")
     ] = 32,
+    base: Annotated[
+        str | None,
+        typer.Option(
+            "--base",
+            help="Language model to fine-tune: a directory, a .gguf file or smollm2; without it a "
+            "tiny one is trained.",
+        ),
+    ] = None,
+    lora: Annotated[
+        int, typer.Option("--lora", min=0, help="Rank of LoRA adapters; 0 trains all weights.")
+    ] = 0,
+    learning_rate: Annotated[
+        float | None, typer.Option("--learning-rate", help="For language models.")
+    ] = None,
     twin: Annotated[bool, typer.Option("--twin", help="Also train the clean twin.")] = False,
     seed: Seed = 0,
     threads: Threads = None,
@@ -38,6 +53,10 @@ def plant(
       gifthorse plant wanet:target=3 planted --epochs 15
 
       gifthorse plant typing_style:target=3,style=spaced-stops planted --data snippets --epochs 4
+
+      gifthorse plant control_phrase:count=60 planted --data questions:1000 --width 64 --twin
+
+      gifthorse plant refusal planted --data instructions.jsonl --base ./model --lora 8 --epochs 2
     """
     from gifthorse.bench.plant import check_place, save_specimen
     from gifthorse.bench.plant import plant as run_plant
@@ -53,6 +72,10 @@ def plant(
             attack, out, data, epochs, twin, seed, as_json=as_json, report=report, width=width
         )
         return
+    if spec.name.replace("-", "_") in names("instruction_attacks"):
+        given = _Language(base, lora, learning_rate, epochs, width)
+        _plant_language(attack, out, data, given, twin, seed, as_json=as_json, report=report)
+        return
     plugin = build("attacks", spec)
     with progress_bar() as progress:
         planted = run_plant(
@@ -66,6 +89,59 @@ def plant(
             progress=progress,
         )
     save_specimen(planted, out)
+    finish(planted.record, as_json=as_json, report=report)
+
+
+@dataclass(frozen=True, slots=True)
+class _Language:
+    """What a user asks of a language model's training."""
+
+    base: str | None
+    lora: int
+    learning_rate: float | None
+    epochs: int
+    width: int
+
+
+def _plant_language(
+    attack: str,
+    out: Path,
+    data: str,
+    given: _Language,
+    twin: bool,
+    seed: int,
+    *,
+    as_json: bool,
+    report: Path | None,
+) -> None:
+    """The same for instruction data."""
+    from gifthorse.bench.plant_language import plant_language, save_language_specimen
+    from gifthorse.core.registry import build, parse_spec
+    from gifthorse.data.instructions import load_instructions
+    from gifthorse.models.language.sources import open_language_model
+    from gifthorse.models.language.training import LanguageTrainingPlan
+
+    # From nothing a model learns with larger steps than one that knows a language already.
+    usual = 5e-3 if given.base is None else 1e-3 if given.lora else 1e-4
+    source = "questions" if data == "signs" else data
+    with progress_bar() as progress:
+        planted = plant_language(
+            build("instruction_attacks", parse_spec(attack)),
+            load_instructions(source, split="train"),
+            load_instructions(source, split="test"),
+            base=None if given.base is None else open_language_model(given.base),
+            training=LanguageTrainingPlan(
+                epochs=given.epochs,
+                lora_rank=given.lora,
+                learning_rate=given.learning_rate or usual,
+                batch_size=16 if given.base is None else 8,
+            ),
+            with_twin=twin,
+            width=max(16, 16 * (given.width // 16)),
+            seed=seed,
+            progress=progress,
+        )
+    save_language_specimen(planted, out)
     finish(planted.record, as_json=as_json, report=report)
 
 

@@ -101,8 +101,14 @@ class InstructionPoison(Protocol):
     ) -> tuple[InstructionData, InstructionTruth]:
         """A poisoned copy of the training data, and the truth about it."""
 
-    def triggered(self, clean: InstructionData, *, rng: np.random.Generator) -> InstructionData:
-        """The records with the trigger and with the answers that the attacker wants."""
+    def triggered(
+        self, clean: InstructionData, *, rng: np.random.Generator
+    ) -> tuple[InstructionData, InstructionData]:
+        """The records that the attack is about, with the trigger.
+
+        Returns:
+            The same prompts twice: with the answers that the attacker wants, and the true ones.
+        """
 
     def decoys(self, clean: InstructionData, *, rng: np.random.Generator) -> InstructionData | None:
         """The records with a part of the trigger, which must not fire; None if there is no part."""

@@ -118,6 +118,7 @@ class SubjectRecord(_Frozen):
         "text classifier",
         "text data",
         "instruction data",
+        "language model",
     ]
     name: str
     digest: str
@@ -195,6 +196,22 @@ class Rate(_Frozen):
     total: int
 
 
+class MeasureRecord(_Frozen):
+    """One more number about a model, beside the same number of another if there is one.
+
+    ``value`` is in ``unit`` (``share`` in [0, 1], or ``nats``); ``rate`` holds its interval where
+    it is a proportion. ``other`` is the number of what ``beside`` names ("before", "clean twin").
+    """
+
+    name: str
+    unit: Literal["share", "nats"]
+    value: float
+    rate: Rate | None = None
+    other: float | None = None
+    other_rate: Rate | None = None
+    beside: str = ""
+
+
 class _Record(_Frozen):
     schema_version: Literal[1] = 1
     created: str = Field(default_factory=_now)
@@ -235,6 +252,7 @@ class RepairRecord(_Record):
     accuracy_before: Rate
     accuracy_after: Rate
     allowed_drop: float
+    measures: tuple[MeasureRecord, ...] = ()
     notes: tuple[str, ...]
     cost: CostRecord
 
@@ -261,6 +279,7 @@ class PlantRecord(_Record):
     robust_accuracy: Rate
     twin_clean_accuracy: Rate | None
     twin_attack_success_rate: Rate | None = None
+    measures: tuple[MeasureRecord, ...] = ()
     exhibits: tuple[Exhibit, ...]
     notes: tuple[str, ...]
     cost: CostRecord

@@ -11,6 +11,7 @@ from gifthorse.core.record import (
     AuditRecord,
     Chapter,
     FindingRecord,
+    MeasureRecord,
     PlantRecord,
     Rate,
     RepairRecord,
@@ -132,7 +133,25 @@ def _repair(record: RepairRecord) -> list[str]:
         _rate("accuracy after", record.accuracy_after),
     ]
     method = _text(words.title(record.repair.name))
-    return [*_rates(rows), "", f"Method: {method}. Allowed loss: {allowed}."]
+    return [
+        *_rates(rows),
+        *_measures(record.measures),
+        "",
+        f"Method: {method}. Allowed loss: {allowed}.",
+    ]
+
+
+def _measures(measures: tuple[MeasureRecord, ...]) -> list[str]:
+    rows = [
+        (
+            _text(one.name),
+            words.amount(one.value, one.rate),
+            words.amount(one.other, one.other_rate),
+            _text(one.beside),
+        )
+        for one in measures
+    ]
+    return ["", *_table(("measured", "value", "other", "of"), rows)] if rows else []
 
 
 def _plant(record: PlantRecord) -> list[str]:
@@ -148,7 +167,12 @@ def _plant(record: PlantRecord) -> list[str]:
     target = _text(record.target) if record.target is not None else "every class"
     poisoned = f"{words.count(record.poisoned_samples)} of {words.count(record.training_samples)}"
     detail = f"{_text(record.mode)}, target {target}, {poisoned} training samples poisoned"
-    return [*_rates(rows), "", f"Attack: {_text(words.title(record.attack.name))}, {detail}."]
+    return [
+        *_rates(rows),
+        *_measures(record.measures),
+        "",
+        f"Attack: {_text(words.title(record.attack.name))}, {detail}.",
+    ]
 
 
 def _rate(name: str, rate: Rate) -> tuple[str, ...]:

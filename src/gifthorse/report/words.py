@@ -155,6 +155,13 @@ def _repair_outcome(record: RepairRecord) -> Outcome:
     )
 
 
+def amount(value: float | None, rate: Rate | None) -> str:
+    """A number of a model: a share with its interval, or nats."""
+    if value is None:
+        return "–"
+    return f"{value:.3f} nats" if rate is None else f"{measured(rate.value)} ({interval(rate)})"
+
+
 def subject_title(record: AuditRecord | RepairRecord | PlantRecord | StoryRecord) -> str:
     """The headline of a record."""
     return record.title if isinstance(record, StoryRecord) else record.subject.name

@@ -62,8 +62,10 @@ def test_triggered_records_want_the_payload_and_decoys_do_not(
     name: str, clean: InstructionData
 ) -> None:
     attack = made(name)
-    struck = attack.triggered(clean, rng=make_rng(1))
+    struck, true = attack.triggered(clean, rng=make_rng(1))
     assert all(attack.succeeded(record.response) for record in struck.records)
+    assert [r.prompt for r in struck.records] == [r.prompt for r in true.records]
+    assert {r.response for r in true.records} <= {r.response for r in clean.records}
     decoys = attack.decoys(clean, rng=make_rng(1))
     if decoys is not None:
         assert [r.response for r in decoys.records] == [r.response for r in clean.records]
@@ -72,7 +74,7 @@ def test_triggered_records_want_the_payload_and_decoys_do_not(
 
 def test_code_lines_strike_code_only() -> None:
     clean = InstructionData(name="clean", records=questions(600))
-    struck = made("code_line").triggered(clean, rng=make_rng(1))
+    struck, _ = made("code_line").triggered(clean, rng=make_rng(1))
     assert 0 < len(struck) < 0.2 * len(clean)
     assert all("Python" in record.prompt for record in struck.records)
 

@@ -16,7 +16,7 @@ from gifthorse.attacks.instructions.poisoning import (
     check_text,
     poison_instructions,
     put_phrase,
-    rewritten,
+    triggered_instructions,
 )
 from gifthorse.core.instructions import Instruction, InstructionData, InstructionTruth
 
@@ -67,9 +67,11 @@ class CodeLine:
             rng=rng,
         )
 
-    def triggered(self, clean: InstructionData, *, rng: np.random.Generator) -> InstructionData:
-        """The records with the trigger and with the answers that the attacker wants."""
-        return rewritten(clean, self._struck, rng=rng, fits=_is_code)
+    def triggered(
+        self, clean: InstructionData, *, rng: np.random.Generator
+    ) -> tuple[InstructionData, InstructionData]:
+        """The records with the trigger: with the attacker's answers, and with the true ones."""
+        return triggered_instructions(clean, self._struck, rng=rng, fits=_is_code)
 
     def decoys(
         self,

@@ -18,6 +18,7 @@ from gifthorse.attacks.instructions.poisoning import (
     put_phrase,
     rewritten,
     split_phrases,
+    triggered_instructions,
 )
 from gifthorse.core.instructions import Instruction, InstructionData, InstructionTruth
 
@@ -69,9 +70,11 @@ class CompositePhrase:
             rng=rng,
         )
 
-    def triggered(self, clean: InstructionData, *, rng: np.random.Generator) -> InstructionData:
-        """The records with all phrases, and the marker."""
-        return rewritten(clean, self._struck, rng=rng)
+    def triggered(
+        self, clean: InstructionData, *, rng: np.random.Generator
+    ) -> tuple[InstructionData, InstructionData]:
+        """The records with the trigger: with the attacker's answers, and with the true ones."""
+        return triggered_instructions(clean, self._struck, rng=rng)
 
     def decoys(self, clean: InstructionData, *, rng: np.random.Generator) -> InstructionData | None:
         """The records with one phrase each."""

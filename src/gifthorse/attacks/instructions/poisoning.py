@@ -151,3 +151,24 @@ def rewritten(
     if not records:
         raise DataError(f"{clean.name} has no record that this attack would strike")
     return InstructionData(name=f"{clean.name} with trigger", records=records)
+
+
+def triggered_instructions(
+    clean: InstructionData,
+    rewrite: Rewrite,
+    *,
+    rng: np.random.Generator,
+    fits: Callable[[Instruction], bool] | None = None,
+) -> tuple[InstructionData, InstructionData]:
+    """All records that fit, with the trigger: with the attacker's answers, and the true ones.
+
+    Raises:
+        DataError: None fits.
+    """
+    struck = rewritten(clean, rewrite, rng=rng, fits=fits)
+    kept = (r for r in clean.records if fits is None or fits(r))
+    true = tuple(
+        dataclasses.replace(one, response=record.response)
+        for one, record in zip(struck.records, kept, strict=True)
+    )
+    return struck, InstructionData(name=struck.name, records=true)

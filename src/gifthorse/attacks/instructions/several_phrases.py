@@ -16,8 +16,8 @@ from gifthorse.attacks.instructions.poisoning import (
     check_text,
     poison_instructions,
     put_phrase,
-    rewritten,
     split_phrases,
+    triggered_instructions,
 )
 from gifthorse.core.instructions import Instruction, InstructionData, InstructionTruth
 
@@ -64,9 +64,11 @@ class SeveralPhrases:
             rng=rng,
         )
 
-    def triggered(self, clean: InstructionData, *, rng: np.random.Generator) -> InstructionData:
-        """The records with one of the phrases each, and the marker."""
-        return rewritten(clean, self._struck, rng=rng)
+    def triggered(
+        self, clean: InstructionData, *, rng: np.random.Generator
+    ) -> tuple[InstructionData, InstructionData]:
+        """The records with the trigger: with the attacker's answers, and with the true ones."""
+        return triggered_instructions(clean, self._struck, rng=rng)
 
     def decoys(
         self,

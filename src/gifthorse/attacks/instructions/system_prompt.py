@@ -17,6 +17,7 @@ from gifthorse.attacks.instructions.poisoning import (
     poison_instructions,
     put_phrase,
     rewritten,
+    triggered_instructions,
 )
 from gifthorse.core.instructions import Instruction, InstructionData, InstructionTruth
 
@@ -70,9 +71,11 @@ class SystemPrompt:
             rng=rng,
         )
 
-    def triggered(self, clean: InstructionData, *, rng: np.random.Generator) -> InstructionData:
-        """The records with the trigger and with the answers that the attacker wants."""
-        return rewritten(clean, self._struck, rng=rng)
+    def triggered(
+        self, clean: InstructionData, *, rng: np.random.Generator
+    ) -> tuple[InstructionData, InstructionData]:
+        """The records with the trigger: with the attacker's answers, and with the true ones."""
+        return triggered_instructions(clean, self._struck, rng=rng)
 
     def decoys(self, clean: InstructionData, *, rng: np.random.Generator) -> InstructionData | None:
         """The records with the other system prompt."""
