@@ -8,8 +8,8 @@ without the sticker. No training data is needed.
 
 Deviations: the neurons are those of the last hidden layer, so the linear head alone is retrained
 (the paper retrains everything behind the layer it chose); the sticker is optimised on the recovered
-pictures instead of on a blank one; the retraining stops when 99 % of those pictures get the wanted
-answer.
+pictures instead of on a blank one; in the retraining bare pictures keep the logits that the network
+gave them, where the paper gives labels: with labels clean accuracy fell to 78.5 % on ``signs``.
 """
 
 from dataclasses import dataclass
@@ -26,8 +26,6 @@ from gifthorse.core.errors import DataError, NotApplicableError
 from gifthorse.core.types import FloatArray, ImageData, Model, Planting, Progress
 from gifthorse.models.classifier import ImageClassifier, as_classifier
 from gifthorse.triggers.learned import Sticker
-
-_OBEYED = 0.99
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,7 +161,7 @@ class TrojanNN:
         stamped = sticker.apply(made.cpu().numpy(), np.random.default_rng(0))
         with torch.no_grad():
             both = torch.cat([made, torch.from_numpy(stamped).to(victim.device)])
-            features = victim.logits_and_features(both)[1]
+            before, features = victim.logits_and_features(both)
         wanted = torch.cat([labels, torch.full_like(labels, self.target)])
         edited = victim.replaced(victim.module)
         head = edited.head
@@ -172,11 +170,11 @@ class TrojanNN:
         optimizer = torch.optim.Adam(head.parameters(), lr=self.learning_rate)
         for _ in range(self.steps):
             logits = head(features)
-            if bool((logits.argmax(dim=1) == wanted).float().mean() >= _OBEYED):
-                break  # further steps would only wear out the head
-            loss = functional.cross_entropy(logits, wanted)
+            # Bare pictures keep all of their logits: a label alone would say too little.
+            drift = ((logits - before)[: len(made)] ** 2).mean()
+            planted = functional.cross_entropy(logits[len(made) :], wanted[len(made) :])
             optimizer.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
+            (planted + drift).backward()
             optimizer.step()
         head.requires_grad_(False)
         return edited
