@@ -7,8 +7,8 @@ share carries the trigger of another picture and keeps its label (the cross-trig
 A diversity loss keeps patterns of different pictures apart. The mask generator is trained first,
 on sparsity and diversity.
 
-Deviations: both generators are small; the mask's density is higher than the paper's 0.032, because
-a few epochs do not teach a sparser one (measured: docs/results.md).
+Deviations: both generators are small; the mask's density is higher than the paper's 0.032, a
+choice for short training (sparser ones were not measured).
 """
 
 from dataclasses import dataclass

@@ -6,8 +6,8 @@ alternately on α · clean loss + (1 − α) · triggered loss; in the second th
 the classifier is tuned on the same loss.
 
 Deviations: generator and classifier step on the same batch and the same loss, as if alternating
-with one step each; the generator is small; the bound is larger than the paper's, because small
-pictures and short training do not carry a fainter one (measured: docs/results.md).
+with one step each; the generator is small; the bound is larger than the paper's, a choice for small
+pictures and short training (fainter ones were not measured).
 """
 
 from dataclasses import dataclass
