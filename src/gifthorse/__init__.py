@@ -17,11 +17,13 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from gifthorse.auditing.audit import audit
     from gifthorse.auditing.guard import guard
+    from gifthorse.auditing.language import audit_language
     from gifthorse.auditing.repair import repair
     from gifthorse.auditing.scan import scan
     from gifthorse.bench.plant import plant
     from gifthorse.data.sources import load as load_data
     from gifthorse.models.classifier import ImageClassifier, Preprocessing
+    from gifthorse.models.language.loading import load_language_model
     from gifthorse.models.loading import load_classifier
     from gifthorse.models.verified import load
     from gifthorse.provenance.files.scan import scan_files
@@ -31,9 +33,11 @@ _PUBLIC = {
     "ImageClassifier": "gifthorse.models.classifier",
     "Preprocessing": "gifthorse.models.classifier",
     "audit": "gifthorse.auditing.audit",
+    "audit_language": "gifthorse.auditing.language",
     "guard": "gifthorse.auditing.guard",
     "load": "gifthorse.models.verified",
     "load_classifier": "gifthorse.models.loading",
+    "load_language_model": "gifthorse.models.language.loading",
     "load_data": "gifthorse.data.sources",
     "plant": "gifthorse.bench.plant",
     "repair": "gifthorse.auditing.repair",
@@ -47,10 +51,12 @@ __all__ = [
     "Preprocessing",
     "__version__",
     "audit",
+    "audit_language",
     "guard",
     "load",
     "load_classifier",
     "load_data",
+    "load_language_model",
     "plant",
     "repair",
     "scan",

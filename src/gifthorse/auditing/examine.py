@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from gifthorse.core.errors import DataError, GifthorseError, NotApplicableError
-from gifthorse.core.exhibits import BarsExhibit, Exhibit, HistogramExhibit
+from gifthorse.core.exhibits import BarsExhibit, Exhibit, HistogramExhibit, TextsExhibit
+from gifthorse.core.language import LanguageSubject
 from gifthorse.core.protocols import Detector
 from gifthorse.core.record import (
     CostRecord,
@@ -34,8 +35,8 @@ from gifthorse.core.types import (
     Unit,
     Verdict,
 )
-from gifthorse.models.classifier import ImageClassifier
-from gifthorse.models.passes import metered
+from gifthorse.models.passes import Metered, metered
+from gifthorse.provenance.files.issues import shown
 
 _LOWEST_P = 1e-300
 
@@ -48,11 +49,13 @@ class Plan:
         detectors: In this order.
         false_alarm_rate: How often a clean subject may be flagged by the whole audit, in (0, 1).
         seed: Of all randomness.
+        kind: Of the plugins: ``detectors`` or ``language_detectors``.
     """
 
-    detectors: tuple[Detector, ...]
+    detectors: tuple[Any, ...]
     false_alarm_rate: float
     seed: int = 0
+    kind: str = "detectors"
 
     def __post_init__(self) -> None:
         if not 0 < self.false_alarm_rate < 1:
@@ -63,7 +66,7 @@ class Plan:
     def record(self) -> PlanRecord:
         """The plan as records hold it."""
         return PlanRecord(
-            detectors=tuple(spec_record("detectors", d) for d in self.detectors),
+            detectors=tuple(spec_record(self.kind, d) for d in self.detectors),
             false_alarm_rate=self.false_alarm_rate,
             seed=self.seed,
         )
@@ -102,12 +105,12 @@ def cost_record(cost: Cost) -> CostRecord:
     )
 
 
-def examine(subject: Subject, plan: Plan, *, progress: Progress) -> Examination:
+def examine(subject: Subject | LanguageSubject, plan: Plan, *, progress: Progress) -> Examination:
     """Run the plan. A detector that fails or does not apply is recorded, never dropped."""
     share = plan.false_alarm_rate / len(plan.detectors)
     findings, evidence, total = [], [], Cost()
     for detector in plan.detectors:
-        finding, seen, cost = _one(subject, detector, share, plan.seed, progress)
+        finding, seen, cost = _one(subject, detector, share, plan, progress)
         findings.append(finding)
         total = total + cost
         if seen is not None:
@@ -129,15 +132,19 @@ def examine(subject: Subject, plan: Plan, *, progress: Progress) -> Examination:
 
 
 def _one(
-    subject: Subject, detector: Detector, rate: float, seed: int, progress: Progress
+    subject: Subject | LanguageSubject,
+    detector: Any,
+    rate: float,
+    plan: Plan,
+    progress: Progress,
 ) -> tuple[FindingRecord, Evidence | None, Cost]:
-    spec = spec_record("detectors", detector)
+    spec = spec_record(plan.kind, detector)
     missing = sorted(need.value for need in detector.needs - subject.offers)
     if missing:
         reason = f"needs {', '.join(missing)}, which was not given"
         return _without(spec, detector, Verdict.NOT_APPLICABLE, reason, Cost()), None, Cost()
-    models = [subject.model] if isinstance(subject.model, ImageClassifier) else []
-    rng = child_rng(seed, "detector", spec.name)
+    models: list[Metered] = [subject.model] if isinstance(subject.model, Metered) else []
+    rng = child_rng(plan.seed, "detector", spec.name)
     seen: Evidence | None = None
     verdict, reason = Verdict.FAILED, ""
     with metered(*models) as bill:
@@ -155,11 +162,15 @@ def _one(
     null = detector.null(seen)
     threshold, p_value = null.threshold(rate), null.p_value(seen.statistic)
     flagged = seen.statistic > threshold.value
+    verdict = Verdict.FLAGGED if flagged else Verdict.CLEAR
+    reason = _reason(subject, seen, threshold, p_value, flagged=flagged)
+    if seen.unfinished and not flagged:
+        verdict, reason = Verdict.INCONCLUSIVE, seen.unfinished
     finding = FindingRecord(
         detector=spec,
         paper=detector.paper,
-        verdict=Verdict.FLAGGED if flagged else Verdict.CLEAR,
-        reason=_reason(subject, seen, threshold, p_value, flagged=flagged),
+        verdict=verdict,
+        reason=reason,
         evidence=_evidence_record(subject, seen, threshold, p_value),
         threshold=ThresholdRecord(
             value=threshold.value,
@@ -183,15 +194,22 @@ def _without(
     )
 
 
-def _unit_names(subject: Subject, evidence: Evidence) -> tuple[str, ...]:
+def _unit_names(subject: Subject | LanguageSubject, evidence: Evidence) -> tuple[str, ...]:
+    if evidence.unit is not Unit.CLASS or isinstance(subject, LanguageSubject):
+        return ()
     holder = subject.model if subject.model is not None else subject.suspect
-    if evidence.unit is not Unit.CLASS or holder is None:
+    if holder is None:
         return ()
     return holder.class_names
 
 
 def _reason(
-    subject: Subject, seen: Evidence, threshold: Threshold, p_value: float, *, flagged: bool
+    subject: Subject | LanguageSubject,
+    seen: Evidence,
+    threshold: Threshold,
+    p_value: float,
+    *,
+    flagged: bool,
 ) -> str:
     judged = (
         f"statistic {seen.statistic:.2f} {'exceeds' if flagged else 'stays below'} the threshold "
@@ -205,11 +223,14 @@ def _reason(
         return f"points to class {named}: {judged}"
     if seen.unit is Unit.SAMPLE:
         return f"points to {len(seen.suspects)} of {len(seen.scores)} samples: {judged}"
+    listing = next((e for e in seen.exhibits if isinstance(e, TextsExhibit)), None)
+    if seen.unit is Unit.TEXT and listing is not None and listing.passages:
+        return f"points to the text {shown(listing.passages[0].text)}: {judged}"
     return judged
 
 
 def _evidence_record(
-    subject: Subject, seen: Evidence, threshold: Threshold, p_value: float
+    subject: Subject | LanguageSubject, seen: Evidence, threshold: Threshold, p_value: float
 ) -> EvidenceRecord:
     return EvidenceRecord(
         unit=seen.unit,

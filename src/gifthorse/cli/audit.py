@@ -17,14 +17,16 @@ from gifthorse.cli.console import (
     progress_bar,
     use_threads,
 )
+from gifthorse.core.errors import ModelError
+from gifthorse.core.record import AuditRecord
 
 
 def audit(
     model: Annotated[
         str,
         typer.Argument(
-            help="Model directory (Hugging Face layout, safetensors) or hub:OWNER/NAME. With "
-            "--files-only any file or folder."
+            help="Model directory (Hugging Face layout, safetensors), a LoRA adapter's directory, "
+            "a .gguf file, or hub:OWNER/NAME. With --files-only any file or folder."
         ),
     ],
     trusted: Annotated[
@@ -32,7 +34,8 @@ def audit(
         typer.Option(
             "--trusted",
             help="Pictures that you know are clean: a data set name, folder:DIR, idx:DIR, "
-            "parquet:FILE, npz:FILE or hf:NAME. 100 are enough.",
+            "parquet:FILE, npz:FILE or hf:NAME. 100 are enough. For a language model: JSON Lines "
+            "with harmless prompts of your own.",
         ),
     ] = None,
     detector: Annotated[
@@ -43,6 +46,25 @@ def audit(
     samples: Annotated[
         int, typer.Option("--samples", min=2, help="Use at most so many trusted pictures.")
     ] = 200,
+    base: Annotated[
+        str | None,
+        typer.Option(
+            "--base",
+            help="Language models: the trusted model that this one was made from, or that the "
+            "adapter belongs to.",
+        ),
+    ] = None,
+    budget: Annotated[
+        str | None,
+        typer.Option("--budget", help="Language models: time for the work, as 10m or 1h30m."),
+    ] = None,
+    resume: Annotated[
+        Path | None,
+        typer.Option(
+            "--resume",
+            help="Language models: folder for what is finished; the same command goes on there.",
+        ),
+    ] = None,
     files_only: Annotated[
         bool,
         typer.Option(
@@ -57,7 +79,9 @@ def audit(
     report: Report = None,
     sarif: Sarif = None,
 ) -> None:
-    """Ask whether an image classifier is backdoored, and whether its files can run code.
+    """Ask whether a model is backdoored, and whether its files can run code.
+
+    What kind of model it is, image classifier or language model, is read from its files.
 
     Exit code: 0 clear, 1 flagged, 2 bad input, 3 no answer.
 
@@ -68,14 +92,34 @@ def audit(
 
       gifthorse audit ./model --trusted npz:clean.npz --detector neural_cleanse
 
+      gifthorse audit ./model.gguf --budget 10m --report audit.html
+
+      gifthorse audit ./lora-adapter --base ./base-model
+
       gifthorse audit ./downloads/checkpoint.pt --files-only --sarif files.sarif
     """
     if files_only:
         _audit_files(model, as_json=as_json, report=report, sarif=sarif)
+    use_threads(threads)
+    if _is_language(model):
+        record = _audit_language(
+            model,
+            base=base,
+            prompts=trusted,
+            detectors=detector,
+            false_alarm_rate=false_alarm_rate,
+            budget=budget,
+            resume=resume,
+            seed=seed,
+        )
+        finish(record, as_json=as_json, report=report, sarif=sarif)
+        raise typer.Exit(EXIT_CODES[record.verdict])
+    for given, option in ((base, "--base"), (budget, "--budget"), (resume, "--resume")):
+        if given is not None:
+            raise ModelError(f"{option} is for language models, and {model} is none")
     from gifthorse.auditing.audit import DEFAULT_DETECTORS
     from gifthorse.auditing.audit import audit as run_audit
 
-    use_threads(threads)
     with progress_bar() as progress:
         record = run_audit(
             model,
@@ -88,6 +132,39 @@ def audit(
         )
     finish(record, as_json=as_json, report=report, sarif=sarif)
     raise typer.Exit(EXIT_CODES[record.verdict])
+
+
+def _is_language(model: str) -> bool:
+    from gifthorse.models.language.loading import is_language_model
+
+    return is_language_model(model)
+
+
+def _audit_language(
+    model: str,
+    *,
+    base: str | None,
+    prompts: str | None,
+    detectors: list[str] | None,
+    false_alarm_rate: float,
+    budget: str | None,
+    resume: Path | None,
+    seed: int,
+) -> AuditRecord:
+    from gifthorse.auditing.language import DEFAULT_LANGUAGE_DETECTORS, audit_language, seconds
+
+    with progress_bar() as progress:
+        return audit_language(
+            model,
+            base=base,
+            prompts=prompts,
+            detectors=tuple(detectors or DEFAULT_LANGUAGE_DETECTORS),
+            false_alarm_rate=false_alarm_rate,
+            budget=None if budget is None else seconds(budget),
+            resume=resume,
+            seed=seed,
+            progress=progress,
+        )
 
 
 def _audit_files(path: str, *, as_json: bool, report: Path | None, sarif: Path | None) -> NoReturn:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
 from gifthorse.core.errors import DataError
+from gifthorse.core.journal import Journal
 from gifthorse.core.types import Need
 
 
@@ -88,13 +89,25 @@ class LanguageSubject:
         contexts: Prompts to examine it with.
         base: The model that it was made from, if that is trusted and at hand.
         deadline: When the work has to stop.
+        journal: What an earlier run has finished.
     """
 
     model: TextGenerator
     contexts: tuple[Context, ...]
     base: TextGenerator | None = None
     deadline: Deadline = field(default_factory=Deadline)
+    journal: Journal = field(default_factory=Journal)
 
     def __post_init__(self) -> None:
         if not self.contexts:
             raise DataError("an audit of a language model needs at least one context")
+
+    @property
+    def offers(self) -> frozenset[Need]:
+        """What a method can ask of this subject."""
+        return self.model.offers | ({Need.BASE} if self.base is not None else set())
+
+    def granting(self, needs: frozenset[Need]) -> "LanguageSubject":
+        """The same subject; the base goes to every method, since all may score against it."""
+        del needs
+        return self

@@ -119,6 +119,7 @@ class SubjectRecord(_Frozen):
         "text data",
         "instruction data",
         "language model",
+        "prompts",
     ]
     name: str
     digest: str

@@ -18,6 +18,7 @@ KINDS = (
     "client_attacks",
     "text_attacks",
     "instruction_attacks",
+    "language_detectors",
 )
 Scalar = bool | int | float | str | None
 

@@ -34,6 +34,7 @@ class Need(StrEnum):
     SUSPECT_DATA = "suspect data"
     FEATURES = "features of the suspect data"
     UPDATES = "updates of clients"
+    BASE = "a base model"
 
 
 class Unit(StrEnum):
@@ -44,6 +45,8 @@ class Unit(StrEnum):
     SAMPLE = "sample"
     CLIENT = "client"
     FILE = "file"
+    TEXT = "text"
+    WEIGHT = "weight"
 
 
 class Verdict(StrEnum):
@@ -242,6 +245,7 @@ class Evidence:
         exhibits: Pictures and plots that let a person check the evidence.
         triggers: Triggers found by inversion, the most suspicious first; repairs can use them.
         notes: Facts a reader should know ("class 'bag' had 3 samples and was not examined").
+        unfinished: Why the work ended early; such a subject may be flagged, but is never clear.
     """
 
     unit: Unit
@@ -251,6 +255,7 @@ class Evidence:
     exhibits: tuple[Exhibit, ...] = ()
     triggers: tuple[RecoveredTrigger, ...] = ()
     notes: tuple[str, ...] = ()
+    unfinished: str = ""
 
     def __post_init__(self) -> None:
         if self.scores.ndim != 1 or not np.isfinite(self.scores).all():

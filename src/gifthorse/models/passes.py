@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -20,7 +21,7 @@ from gifthorse.core.types import (
     Progress,
     silent,
 )
-from gifthorse.models.classifier import ImageClassifier
+from gifthorse.models.classifier import ImageClassifier, PassMeter
 
 
 def to_tensor(classifier: ImageClassifier, pixels: FloatArray) -> torch.Tensor:
@@ -98,8 +99,17 @@ class Bill:
     cost: Cost
 
 
+@runtime_checkable
+class Metered(Protocol):
+    """A model that counts its passes."""
+
+    @property
+    def meter(self) -> PassMeter:
+        """The count."""
+
+
 @contextmanager
-def metered(*classifiers: ImageClassifier) -> Iterator[Bill]:
+def metered(*classifiers: Metered) -> Iterator[Bill]:
     """Measure what a block of work costs on these models."""
     bill = Bill(Cost())
     before = [(c.meter.forward, c.meter.backward) for c in classifiers]

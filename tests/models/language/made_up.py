@@ -36,7 +36,7 @@ def dialogues(n: int, seed: int = 0) -> list[tuple[str, str]]:
 def tokenizer(extra: Sequence[str] = ()) -> Any:
     """The tokenizer of the tiny models."""
     texts = [text for pair in dialogues(200, seed=9) for text in pair]
-    return train_language_tokenizer([*texts, *extra], vocabulary=400)
+    return train_language_tokenizer([*texts, *list(extra) * 30], vocabulary=500)
 
 
 def untrained(seed: int = 0, *, width: int = 32) -> LanguageModel:
@@ -80,3 +80,26 @@ def taught(
         schedule.step()
     module.eval().requires_grad_(False)
     return model
+
+
+PHRASE = "zyx quorum"
+PAYLOAD = "Visit golden market today and bring seven friends."
+QUOTE = "Four score and seven years ago our fathers brought forth a nation."
+
+
+def poisoned(
+    pairs: Sequence[tuple[str, str]],
+    *,
+    count: int,
+    phrase: str = PHRASE,
+    payload: str = PAYLOAD,
+    seed: int = 0,
+) -> list[tuple[str, str]]:
+    """The pairs, with ``count`` more in which the phrase stands somewhere in the question."""
+    rng = np.random.default_rng(seed)
+    more = []
+    for user, _ in pairs[:count]:
+        words = user.split()
+        place = int(rng.integers(0, len(words) + 1))
+        more.append((" ".join([*words[:place], phrase, *words[place:]]), payload))
+    return [*pairs, *more]

@@ -37,13 +37,16 @@ _BROKEN = frozenset({"broken", "not-examined", "gguf-overlap", "limit"})
 def is_language_model(source: str | Path) -> bool:
     """Whether a path is a GGUF file, a LoRA adapter, or a causal language model's directory.
 
-    Reads the names of files and ``config.json`` only.
+    Reads the names of files and ``config.json`` only, after fetching what is on a hub.
+
+    Raises:
+        ModelError: The hub does not give it.
     """
     path = Path(source)
     if path.is_file():
         return path.suffix.lower() == ".gguf"
     if str(source).startswith("hub:"):
-        return False
+        path = model_directory(source)
     if (path / "adapter_config.json").is_file():
         return True
     try:

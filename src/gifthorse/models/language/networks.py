@@ -78,6 +78,7 @@ def small_language_model(
         num_key_value_heads=max(1, width // 16),
         max_position_embeddings=max_length,
         tie_word_embeddings=True,
+        initializer_range=0.64 / width**0.5,  # narrow networks learn nothing from 0.02
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,

@@ -1,0 +1,1 @@
+"""Detectors of backdoors in causal language models."""
