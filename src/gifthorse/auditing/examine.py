@@ -102,6 +102,7 @@ def cost_record(cost: Cost) -> CostRecord:
         forward_passes=cost.forward_passes,
         backward_passes=cost.backward_passes,
         peak_memory_mib=round(cost.peak_memory_mib, 1),
+        processor_seconds=round(cost.processor_seconds, 3),
     )
 
 

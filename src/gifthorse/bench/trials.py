@@ -98,7 +98,7 @@ def run_trial(trial: Trial, place: Place, progress: Progress = silent) -> Outcom
     Raises:
         LedgerError: The ledger cannot keep the planted model.
     """
-    start = time.perf_counter()
+    start, busy = time.perf_counter(), time.process_time()
     status: Status = "done"
     reason, result, digests = "", _Result(), {}
     poisoned, classes = None, None
@@ -122,8 +122,13 @@ def run_trial(trial: Trial, place: Place, progress: Progress = silent) -> Outcom
     except Exception as error:  # noqa: BLE001
         status, reason = "failed", f"{type(error).__name__}: {error}"
     seconds = round(time.perf_counter() - start, 3)
+    spent = round(time.process_time() - busy, 3)
     cost = result.cost or CostRecord(
-        seconds=seconds, forward_passes=0, backward_passes=0, peak_memory_mib=0
+        seconds=seconds,
+        forward_passes=0,
+        backward_passes=0,
+        peak_memory_mib=0,
+        processor_seconds=spent,
     )
     record = TrialRecord(
         id=trial.id,

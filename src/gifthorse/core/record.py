@@ -55,12 +55,16 @@ class SpecRecord(_Frozen):
 
 
 class CostRecord(_Frozen):
-    """Seconds of wall clock, images forward and backward, peak memory of the process in MiB."""
+    """Seconds of wall clock, images forward and backward, peak memory of the process in MiB.
+
+    ``processor_seconds`` sums the threads of the process; 0 in records from before it was kept.
+    """
 
     seconds: float
     forward_passes: int
     backward_passes: int
     peak_memory_mib: float
+    processor_seconds: float = 0.0
 
 
 class ThresholdRecord(_Frozen):

@@ -192,12 +192,14 @@ class Cost:
         forward_passes: Images sent through the model.
         backward_passes: Images that a gradient was taken through.
         peak_memory_mib: Highest resident memory of the process so far, in MiB.
+        processor_seconds: Of all threads of the process: what a busy machine does not stretch.
     """
 
     seconds: float = 0.0
     forward_passes: int = 0
     backward_passes: int = 0
     peak_memory_mib: float = 0.0
+    processor_seconds: float = 0.0
 
     def __add__(self, other: "Cost") -> "Cost":
         return Cost(
@@ -205,6 +207,7 @@ class Cost:
             forward_passes=self.forward_passes + other.forward_passes,
             backward_passes=self.backward_passes + other.backward_passes,
             peak_memory_mib=max(self.peak_memory_mib, other.peak_memory_mib),
+            processor_seconds=self.processor_seconds + other.processor_seconds,
         )
 
 

@@ -113,7 +113,7 @@ def metered(*classifiers: Metered) -> Iterator[Bill]:
     """Measure what a block of work costs on these models."""
     bill = Bill(Cost())
     before = [(c.meter.forward, c.meter.backward) for c in classifiers]
-    start = time.perf_counter()
+    start, busy = time.perf_counter(), time.process_time()
     try:
         yield bill
     finally:
@@ -126,6 +126,7 @@ def metered(*classifiers: Metered) -> Iterator[Bill]:
                 c.meter.backward - b for c, (_, b) in zip(classifiers, before, strict=True)
             ),
             peak_memory_mib=_peak_memory_mib(),
+            processor_seconds=time.process_time() - busy,
         )
 
 

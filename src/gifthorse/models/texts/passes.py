@@ -75,7 +75,7 @@ def text_metered(classifier: TextClassifier) -> Iterator[Bill]:
     """Measure what a block of work costs on this model."""
     bill = Bill(Cost())
     forward, backward = classifier.meter.forward, classifier.meter.backward
-    start = time.perf_counter()
+    start, busy = time.perf_counter(), time.process_time()
     try:
         yield bill
     finally:
@@ -83,6 +83,7 @@ def text_metered(classifier: TextClassifier) -> Iterator[Bill]:
             seconds=time.perf_counter() - start,
             forward_passes=classifier.meter.forward - forward,
             backward_passes=classifier.meter.backward - backward,
+            processor_seconds=time.process_time() - busy,
         )
 
 
