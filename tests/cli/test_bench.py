@@ -38,6 +38,11 @@ def test_run_show_export(command: Command, tmp_path: Path) -> None:
     assert "badnets" in matrix.out
     listed = command("bench", "show", ledger, "--sort=-ca", "--where", "role=repair")
     assert listed.out.count("fine_tuning") == 2
+    pivoted = command("bench", "show", ledger, "--down", "role", "--across", "seed")
+    assert (pivoted.code, "repair" in pivoted.out) == (0, True)
+    tables = tmp_path / "t.md"
+    assert command("bench", "export", ledger, "--markdown", tables).code == 0
+    assert "| badnets 10 % |" in tables.read_text(encoding="utf-8")
     parquet = tmp_path / "t.parquet"
     assert command("bench", "export", ledger, "--parquet", parquet).code == 0
     assert parquet.read_bytes().startswith(b"PAR1")
@@ -65,3 +70,4 @@ def test_failed_trials_end_with_exit_code_3(command: Command, tmp_path: Path) ->
     assert command("bench", "show", ledger, "--metric", "beauty").code == 2
     assert command("bench", "show", ledger, "--where", "colour=red").code == 2
     assert command("bench", "export", ledger).code == 2
+    assert command("bench", "show", ledger, "--down", "colour").code == 2

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from gifthorse.core.record import Rate
-from gifthorse.metrics.curves import mean_curve, roc_curve, thinned
+from gifthorse.metrics.curves import found_at, mean_curve, roc_curve, thinned
 from gifthorse.metrics.rates import (
     defence_effectiveness,
     defence_effectiveness_bounds,
@@ -70,3 +70,14 @@ def test_bounds_of_der_hold_its_value_and_cover_the_truth() -> None:
         assert low <= value <= high
         held += low <= wanted <= high
     assert held >= 380  # 95 % of 400
+
+
+def test_positives_found_at_a_rate_of_false_ones() -> None:
+    scores = np.array([9.0, 8.0, 7.0, 6.0, 5.0, 4.0, 3.0, 2.0])
+    positive = np.array([1, 0, 1, 1, 0, 0, 1, 0], dtype=np.bool_)
+    assert found_at(scores, positive, 0.0) == 1  # only 9 lies above the highest clean score, 8
+    assert found_at(scores, positive, 0.25) == 3  # one clean one may: the threshold is 5
+    assert found_at(scores, positive, 0.24) == 1
+    assert found_at(np.ones(8), positive, 0.9) == 0  # ties are nobody's success
+    with pytest.raises(ValueError, match="no threshold"):
+        found_at(scores, np.ones(8, dtype=np.bool_), 0.1)

@@ -49,18 +49,44 @@ def chosen(table: Iterable[Row], conditions: Sequence[str]) -> list[Row]:
 
 
 def pivot(
-    table: Iterable[Row], metric: str
+    table: Iterable[Row],
+    metric: str,
+    *,
+    down: str = "attack_label",
+    across: str = "defence_label",
 ) -> tuple[list[str], list[str], dict[tuple[str, str], Cell]]:
-    """(attacks, defences, cells); the clean twin is the last attack, ``none`` the first defence."""
+    """(names of lines, names of columns, cells): every value of one column against another's.
+
+    The clean twin is the last attack; ``none`` comes first among defences, then repairs.
+
+    Raises:
+        ValueError: No such column.
+    """
+    lines = list(table)
+    for column in (down, across):
+        if lines and column not in lines[0]:
+            raise ValueError(f"no column {column!r}; known: {', '.join(lines[0])}")
     groups: dict[tuple[str, str], list[Row]] = {}
-    for row in table:
-        key = str(row["attack_label"]), str(row["defence_label"])
+    places: dict[str, dict[str, tuple[int, float, str]]] = {down: {}, across: {}}
+    for row in lines:
+        key = _text(row[down]), _text(row[across])
         groups.setdefault(key, []).append(row)
-    attacks = sorted({a for a, _ in groups}, key=lambda a: (a == "clean twin", a))
-    roles = {str(r["defence_label"]): str(r["role"]) for rows in groups.values() for r in rows}
-    order = {"none": 0, "repair": 1, "detector": 2}
-    defences = sorted(roles, key=lambda d: (order[roles[d]], d))
-    return attacks, defences, {key: _cell(rows, metric) for key, rows in groups.items()}
+        for column, name in zip((down, across), key, strict=True):
+            places[column][name] = _place(row, column)
+    names = [sorted(places[c], key=places[c].__getitem__) for c in (down, across)]
+    return names[0], names[1], {key: _cell(rows, metric) for key, rows in groups.items()}
+
+
+def _place(row: Row, column: str) -> tuple[int, float, str]:
+    """Where the value of a row stands among the others of its column."""
+    value, order = row[column], {"none": 0, "repair": 1, "detector": 2}
+    number = float(value) if isinstance(value, int | float) else 0.0
+    rank = 0
+    if column in ("defence_label", "defence"):
+        rank = order[str(row["role"])]
+    elif column == "attack_label":
+        rank = int(not row["attack"])
+    return rank, number, _text(value)
 
 
 def _cell(rows: Sequence[Row], metric: str) -> Cell:

@@ -61,6 +61,7 @@ def row(record: TrialRecord) -> Row:
         "p_value": detection.p_value if detection else None,
         "target_rank": detection.target_rank if detection else None,
         "seconds": cost.seconds,
+        "processor_seconds": cost.processor_seconds,
         "forward_passes": cost.forward_passes,
         "backward_passes": cost.backward_passes,
         "engine": record.circumstances.engine,

@@ -84,16 +84,24 @@ def show(
         typer.Option("--metric", help="asr, ca, ra, der, auc, statistic, seconds."),
     ] = "asr",
     where: Where = None,
+    down: Annotated[
+        str, typer.Option("--down", help="Column whose values become the lines.")
+    ] = "attack_label",
+    across: Annotated[
+        str, typer.Option("--across", help="Column whose values become the columns.")
+    ] = "defence_label",
     sort: Annotated[
         str | None,
         typer.Option("--sort", help="List trials instead, by this column; -COLUMN: down."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print all columns as JSON.")] = False,
 ) -> None:
-    """Show a ledger: attack × defence, or a sorted list of trials.
+    """Show a ledger: attack × defence or any other pivot, or a sorted list of trials.
 
     Examples:
       gifthorse bench show ledger --metric ra
+
+      gifthorse bench show ledger --where defence=anp --down attack --across poison_rate
 
       gifthorse bench show ledger --where role=repair --sort -der
     """
@@ -112,7 +120,7 @@ def show(
     elif sort is not None:
         _print_list(table, sort)
     else:
-        _print_matrix(table, metric)
+        _print_matrix(table, metric, down, across)
 
 
 @app.command()
@@ -122,23 +130,34 @@ def export(
         Path | None, typer.Option("--parquet", help="Write Parquet, for pandas or DuckDB.")
     ] = None,
     csv: Annotated[Path | None, typer.Option("--csv", help="Write CSV.")] = None,
+    markdown: Annotated[
+        Path | None, typer.Option("--markdown", help="Write tables for people.")
+    ] = None,
     where: Where = None,
 ) -> None:
-    """Write the trials as one flat table.
+    """Write the trials as one flat table, or as tables for people.
 
     Examples:
       gifthorse bench export ledger --parquet trials.parquet
+
+      gifthorse bench export ledger --markdown tables.md
     """
     from gifthorse.bench.ledger import Ledger
+    from gifthorse.bench.markdown import write_tables
     from gifthorse.bench.overview import chosen
     from gifthorse.bench.table import rows, write_csv, write_parquet
 
-    if parquet is None and csv is None:
-        raise SpecError("say what to write: --parquet FILE or --csv FILE")
+    if parquet is None and csv is None and markdown is None:
+        raise SpecError("say what to write: --parquet FILE, --csv FILE or --markdown FILE")
+    opened = Ledger.open(ledger)
+    records = opened.records()
     try:
-        table = chosen(rows(Ledger.open(ledger).records()), where or [])
+        table = chosen(rows(records), where or [])
     except ValueError as error:
         raise SpecError(str(error)) from error
+    if markdown is not None:
+        kept = {row["id"] for row in table}
+        write_tables(opened, [r for r in records if r.id in kept], markdown)
     if parquet is not None:
         write_parquet(table, parquet)
     if csv is not None:
@@ -193,15 +212,19 @@ def _print_summary(summary: "Summary", *, as_json: bool) -> None:
         out.print(f"[red]failed[/] {escape(what)}: {escape(why)}")
 
 
-def _print_matrix(table: "list[Row]", metric: str) -> None:
+def _print_matrix(table: "list[Row]", metric: str, down: str, across: str) -> None:
     from gifthorse.bench.overview import pivot
 
-    attacks, defences, cells = pivot(table, metric)
-    shown = Table(f"{metric} by attack × defence", *map(escape, defences), box=None)
-    for attack in attacks:
+    try:
+        names, columns, cells = pivot(table, metric, down=down, across=across)
+    except ValueError as error:
+        raise SpecError(str(error)) from error
+    title = f"{metric} by {down} × {across}".replace("_label", "")
+    shown = Table(title, *(escape(column) or "–" for column in columns), box=None)
+    for name in names:
         line = []
-        for defence in defences:
-            cell = cells.get((attack, defence))
+        for column in columns:
+            cell = cells.get((name, column))
             if cell is None:
                 line.append("")
             elif cell.judged and metric in ("asr", "ca", "ra", "der"):
@@ -210,7 +233,7 @@ def _print_matrix(table: "list[Row]", metric: str) -> None:
                 line.append("–")
             else:
                 line.append(f"{cell.mean:.3f}" + (f" ×{cell.seeds}" if cell.seeds > 1 else ""))
-        shown.add_row(escape(attack), *line)
+        shown.add_row(escape(name) or "–", *line)
     out.print(shown)
 
 

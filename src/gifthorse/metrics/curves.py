@@ -33,6 +33,26 @@ def roc_curve(scores: ScoreArray, positive: BoolArray) -> Curve:
     return ((0.0, 0.0), *((float(x), float(y)) for x, y in points))
 
 
+def found_at(scores: ScoreArray, positive: BoolArray, false_positive_rate: float) -> int:
+    """How many positives lie above the lowest threshold that few enough negatives exceed.
+
+    Ties count against the method: a positive must lie strictly above the threshold.
+
+    Args:
+        scores: Shape (n,), finite; higher is more suspicious.
+        positive: Shape (n,), with at least one false.
+        false_positive_rate: Share of the negatives that may exceed the threshold, in [0, 1).
+
+    Raises:
+        ValueError: No negatives, or the rate is out of range.
+    """
+    negatives = np.sort(scores[~positive])[::-1]
+    if not len(negatives) or not 0 <= false_positive_rate < 1:
+        raise ValueError(f"no threshold at a rate of {false_positive_rate}")
+    threshold = negatives[int(false_positive_rate * len(negatives) + 1e-9)]
+    return int((scores[positive] > threshold).sum())
+
+
 def mean_curve(curves: Sequence[Curve], steps: int = 101) -> Curve:
     """The mean true-positive rate at equally spaced false-positive rates (vertical averaging).
 
