@@ -3,7 +3,7 @@
     pip install adversarial-robustness-toolbox      # 1.20.1 was used; not a dependency of ours
     python benchmarks/art_side_by_side.py [--seeds 2]
 
-Small networks (width 8) on generated traffic signs, 6,000 of them; four attacks at 1 and 5 % and
+Small networks (width 16) on generated traffic signs, 6,000 of them; four attacks at 1 and 5 % and
 the clean twin of each seed. Both sides get the same penultimate features and labels, so times are
 those of the detectors alone; STRIP gets the same 500 inputs, a tenth of them triggered, and the
 same 200 trusted pictures. Processor seconds, one thread.
@@ -46,7 +46,7 @@ from gifthorse.models.classifier import ImageClassifier
 STUDY = {
     "title": "side by side",
     "data": {"source": "signs:6000", "test": "signs:3000", "trusted": 600, "measured": 1500},
-    "model": {"width": 8},
+    "model": {"width": 16},
     "training": {"epochs": 8, "batch_size": 64},
     "attack": [
         {"name": "badnets", "target": 3, "rate": [0.01, 0.05]},
