@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+WORKERS ?= logical
 DATA ?= $(or $(XDG_DATA_HOME),$(HOME)/.local/share)
 
 .DEFAULT_GOAL := help
@@ -22,10 +23,10 @@ demo: install  ## Replay the story: plant, find, picture, repair, look again (mi
 	$(BIN)/gifthorse demo --out demo
 
 test: install  ## Fast tests
-	$(BIN)/pytest
+	$(BIN)/pytest -n $(WORKERS) --dist worksteal
 
 slow: install  ## Tests that train real models (about a quarter of an hour)
-	$(BIN)/pytest --slow -m slow
+	$(BIN)/pytest -n $(WORKERS) --dist loadscope --slow -m slow --durations=15
 
 check: install  ## Style, types, layers, generated docs
 	$(BIN)/ruff check .

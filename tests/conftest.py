@@ -1,12 +1,13 @@
 """Fixtures of the whole suite: offline, slow tests on request."""
 
 import os
+import sys
 from collections.abc import Iterator
 
 import pytest
 
-# Small models are fastest on one thread, and do not fight with other work on the machine.
-os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Small models are fastest on one thread, and the workers of pytest-xdist do not fight for cores.
+os.environ["OMP_NUM_THREADS"] = "1"
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_DATASETS_OFFLINE"] = "1"
 
@@ -25,16 +26,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 @pytest.fixture(autouse=True)
-def _all_cores_for_slow_tests(request: pytest.FixtureRequest) -> Iterator[None]:
-    if "slow" not in request.keywords:
-        yield
-        return
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(os.cpu_count() or 1)
+def _one_thread() -> Iterator[None]:
+    """Every test starts on one thread: what a network learns depends on their number."""
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        torch.set_num_threads(1)
     yield
-    torch.set_num_threads(before)
 
 
 collect_ignore = ["thirdparty_plugin"]  # its test belongs where that package is installed

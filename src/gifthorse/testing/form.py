@@ -23,6 +23,7 @@ PROTOCOLS: dict[str, Any] = {
     "client_attacks": ClientAttack,
     "text_attacks": TextPoison,
     "instruction_attacks": InstructionPoison,
+    "language_detectors": Detector,
 }
 _DECLARES = {
     "attacks": {"paper"},
@@ -30,6 +31,7 @@ _DECLARES = {
     "text_attacks": {"paper"},
     "instruction_attacks": {"paper"},
     "detectors": {"paper", "needs", "unit"},
+    "language_detectors": {"paper", "needs", "unit"},
     "repairs": {"paper", "needs"},
     "aggregators": {"paper", "needs"},
 }
@@ -58,7 +60,7 @@ def says_what_it_is(kind: str, name: str) -> None:
         needs = isinstance(cls.needs, frozenset) and cls.needs
         require(bool(needs), f"{name}.needs is no frozen set with something in it")
         require(all(isinstance(n, Need) for n in cls.needs), f"{name}.needs holds no needs")
-    if kind == "detectors":
+    if "unit" in _DECLARES[kind]:
         require(isinstance(cls.unit, Unit), f"{name}.unit is no unit")
 
 
