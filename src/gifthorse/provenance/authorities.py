@@ -6,6 +6,7 @@ nothing), it is meant for signing, and its subject is the one that the policy na
 last, everybody whom that CA ever certified could sign.
 """
 
+import warnings
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -69,8 +70,18 @@ def read_certificates(path: Path) -> "tuple[Certificate, ...]":
         if len(data) > _MAX_BYTES:
             raise ValueError("too large")
         return tuple(load_pem_x509_certificates(data))
-    except ValueError as error:
+    except _unusable() as error:
         raise TrustInputError(f"{path} holds no certificate in PEM") from error
+
+
+def _unusable() -> tuple[type[Exception], ...]:
+    """What the cryptography library raises for certificates that are none; not all one family."""
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.utils import CryptographyDeprecationWarning
+    from cryptography.x509 import DuplicateExtension, InvalidVersion, UnsupportedGeneralNameType
+
+    found = (DuplicateExtension, InvalidVersion, UnsupportedGeneralNameType, UnsupportedAlgorithm)
+    return (*found, CryptographyDeprecationWarning, ValueError, TypeError)
 
 
 def parse_chain(chain: list[bytes]) -> "list[Certificate]":
@@ -82,8 +93,10 @@ def parse_chain(chain: list[bytes]) -> "list[Certificate]":
     from cryptography.x509 import load_der_x509_certificate
 
     try:
-        found = [load_der_x509_certificate(one) for one in chain]
-    except ValueError as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # what the library will refuse later is refused now
+            found = [load_der_x509_certificate(one) for one in chain]
+    except _unusable() as error:
         raise TrustError("the signature holds a certificate that cannot be read") from error
     if not found:
         raise TrustError("the signature holds no certificate")
@@ -96,11 +109,9 @@ def certified_key(certificate: "Certificate") -> PublicKey:
     Raises:
         TrustError: It is of a kind that is not used here.
     """
-    from cryptography.exceptions import UnsupportedAlgorithm
-
     try:
         return public_key(certificate.public_key(), "the signer's certificate")
-    except (TrustInputError, ValueError, UnsupportedAlgorithm) as error:
+    except (TrustInputError, *_unusable()) as error:
         raise TrustError(f"the signer's certificate is of no use here: {error}") from error
 
 
@@ -133,7 +144,7 @@ def refusal(chain: "list[Certificate]", signer: CertifiedSigner, now: datetime) 
         return None if _may_sign(leaf) else "the certificate is not meant for signing"
     except X509StoreContextError as error:
         return f"the certificate does not lead to the CA: {error}"
-    except (Error, ValueError) as error:
+    except (Error, *_unusable()) as error:
         return f"the certificate cannot be used: {error}"
 
 

@@ -9,6 +9,7 @@ References: in-toto attestation framework, Statement v1; DSSE v1.0.0 (secure-sys
 """
 
 import json
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -143,7 +144,7 @@ def canonical(value: Any) -> bytes:
 
 
 def parse_json(data: bytes, what: str) -> dict[str, Any]:
-    """Strict JSON: an object, UTF-8, no key twice, no NaN.
+    """Strict JSON: an object, UTF-8, no key twice, no NaN, nothing infinite.
 
     Raises:
         TrustError: It is not; ``what`` names it.
@@ -152,7 +153,10 @@ def parse_json(data: bytes, what: str) -> dict[str, Any]:
         raise TrustError(f"{what} is larger than {MAX_BYTES >> 20} MiB")
     try:
         value = json.loads(
-            data.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_no_constant
+            data.decode("utf-8"),
+            object_pairs_hook=_unique,
+            parse_constant=_no_constant,
+            parse_float=_finite,
         )
     except (ValueError, RecursionError) as error:
         raise TrustError(f"{what} is not strict JSON: {_short(error)}") from error
@@ -166,6 +170,13 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) != len(pairs):
         raise ValueError("a key occurs twice")
     return found
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):  # 1e999, which could not be written again
+        raise ValueError(f"{text[:20]} is too large a number")
+    return value
 
 
 def _no_constant(name: str) -> None:

@@ -58,7 +58,7 @@ def parse_oms(statement: dict[str, Any]) -> Claim:
     if len(subject) != 1 or not isinstance(how, dict) or not isinstance(resources, list):
         raise TrustError("the bundle's statement lacks its subject, serialization or resources")
     method, algorithm = how.get("method"), how.get("hash_type")
-    if method not in ("files", "shards") or algorithm not in DIGEST_SIZE:
+    if method not in ("files", "shards") or algorithm not in tuple(DIGEST_SIZE):
         raise TrustError(f"files are hashed by {method!r} and {algorithm!r}, which is not known")
     if how.get("allow_symlinks") is not False:
         raise TrustError("the bundle was signed through symbolic links, which are never trusted")

@@ -337,8 +337,8 @@ def _revision(entry: Mapping[str, Any] | None) -> dict[str, str | bool] | None:
 
 
 def _named(entry: Mapping[str, Any]) -> Named:
-    digests: Iterable[str] = entry["digest"].values()
-    return Named(name=str(entry["name"]), digest=str(next(iter(digests))))
+    digests = list(entry["digest"].values())
+    return Named(name=str(entry["name"]), digest=str(digests[0]))
 
 
 def _consumed(entry: Mapping[str, Any]) -> Consumed:

@@ -28,6 +28,8 @@ from gifthorse.provenance.files.issues import Report
 from gifthorse.provenance.files.limits import Budget, Limits
 from gifthorse.provenance.files.source import BytesSource
 
+from tests.provenance.fuzzing import MOST_MEMORY_MIB, SECONDS, SLOWEST, mutated
+
 from .made import (
     Calls,
     benign,
@@ -39,10 +41,7 @@ from .made import (
     zipped,
 )
 
-SECONDS = float(os.environ.get("GIFTHORSE_FUZZ_SECONDS", "5"))
 LIMITS = Limits(seconds=5, unpacked_bytes=64 << 20, header_bytes=1 << 20)
-SLOWEST = 10.0
-MOST_MEMORY_MIB = 600
 
 
 def _examined(content: bytes, name: str) -> Report:
@@ -165,36 +164,11 @@ def _seeds() -> dict[str, tuple[str, list[bytes]]]:
     }
 
 
-def _mutated(content: bytes, rng: random.Random) -> bytes:
-    raw = bytearray(content)
-    for _ in range(rng.choice((1, 1, 2, 4, 16))):
-        if not raw:
-            break
-        at = rng.randrange(len(raw))
-        match rng.randrange(7):
-            case 0:
-                raw[at] ^= 1 << rng.randrange(8)
-            case 1:
-                raw[at] = rng.randrange(256)
-            case 2:
-                del raw[at : at + rng.randrange(1, 9)]
-            case 3:
-                raw[at:at] = rng.randbytes(rng.randrange(1, 9))
-            case 4:
-                raw[at : at + 8] = rng.choice((bytes(8), b"\xff" * 8, struct.pack("<Q", 1 << 40)))
-            case 5:
-                other = rng.randrange(len(raw))
-                raw[at:at] = raw[other : other + rng.randrange(1, 60)]
-            case _:
-                del raw[at:]
-    return bytes(raw)
-
-
 def _fuzz(kind: str, seed: int, go_on: Callable[[int], bool]) -> int:
     name, seeds = _seeds()[kind]
     rng, done = random.Random(seed), 0  # noqa: S311 - not for secrets
     while go_on(done):
-        content = _mutated(rng.choice(seeds), rng)
+        content = mutated(rng.choice(seeds), rng)
         try:
             _examined(content, name)
             if kind == "pickle":
