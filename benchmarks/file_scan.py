@@ -1,15 +1,20 @@
-"""The file scan beside picklescan and fickling: what each sees, false alarms, and time.
+"""The file scan beside four others: what each sees, false alarms, and time.
 
 Nothing is ever loaded. Corpora are fetched by hand and named on the command line:
 
     git clone --depth 1 https://github.com/mmaitre314/picklescan
     git clone --depth 1 https://github.com/trailofbits/fickling
     git clone --depth 1 https://github.com/promptfoo/modelaudit
+    for tool in fickling modelscan modelaudit; do
+        python -m venv peers/$tool; peers/$tool/bin/pip install $tool; done
+    peers/fickling/bin/pip install typing_extensions   # which it imports without declaring it
+    peers/modelscan/bin/pip install 'numpy<2'          # it fails beside a newer one
     python benchmarks/file_scan.py --picklescan picklescan --fickling fickling \
-        --modelaudit modelaudit
+        --modelaudit modelaudit --peers peers
 
-Without arguments it judges the files that it makes itself. ``fickling`` is measured through its
-command, so its times hold the start of Python; the others are measured within this process.
+Without arguments it judges the files that it makes itself, by gifthorse and picklescan. Peers are
+measured through their commands, so their times hold the start of Python; the others are measured
+within this process. What a peer's exit code does not call clean or unsafe is an error.
 """
 
 import argparse
@@ -20,12 +25,12 @@ import contextlib
 import gzip
 import importlib.util
 import io
+import json
 import logging
 import lzma
 import marshal
 import os
 import pickle
-import shutil
 import struct
 import subprocess
 import sys
@@ -47,6 +52,7 @@ Judged = tuple[str, float]
 _DATA = frozenset(
     {".npy", ".npz", ".pkl", ".onnx", ".gz", ".gzip", ".bz2", ".xz", ".lzma", ".json", ".png"}
 )
+FOLDERS = ("hostile", "benign", "unsafe", "safe", "ops", "speed")
 SIGNS = {Verdict.FLAGGED: "flagged", Verdict.INCONCLUSIVE: "unsure", Verdict.CLEAR: "clear"}
 
 
@@ -82,11 +88,37 @@ def picklescan(path: Path) -> str:
     return "unsure" if found.suspicious_count else "clear"
 
 
-def fickling(path: Path) -> str:
-    command = [shutil.which("fickling") or "fickling", "--check-safety", str(path)]
-    with tempfile.TemporaryDirectory() as place:
-        done = subprocess.run(command, check=False, capture_output=True, cwd=place, timeout=120)
-    return {0: "clear", 1: "flagged"}.get(done.returncode, "error")
+def command(program: Path, *arguments: str) -> Callable[[Path], str]:
+    """A scanner that is a program: 0 is clean, 1 unsafe, anything else an answer of no use."""
+    program = program.absolute()
+    given = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+    quiet = {"PROMPTFOO_DISABLE_TELEMETRY": "1", "NO_ANALYTICS": "1"}
+
+    def judge(path: Path) -> str:
+        with tempfile.TemporaryDirectory() as place:
+            done = subprocess.run(
+                [str(program), *arguments, str(path)],
+                check=False,
+                capture_output=True,
+                cwd=place,
+                timeout=300,
+                env=given | quiet,
+            )
+        return {0: "clear", 1: "flagged"}.get(done.returncode, "error")
+
+    return judge
+
+
+def peers(root: Path) -> dict[str, Callable[[Path], str]]:
+    """The scanners in environments of their own below this folder."""
+    known = {
+        "fickling": ("--check-safety",),
+        "modelscan": ("scan", "-r", "json", "-p"),
+        "modelaudit": ("scan", "--no-cache", "--format", "json"),
+    }
+    sys.path += [str(place) for place in root.glob("fickling/lib/python*/site-packages")]
+    places = {name: root / name / "bin" / name for name in known}
+    return {n: command(place, *known[n]) for n, place in places.items() if place.exists()}
 
 
 TOOLS: dict[str, Callable[[Path], str]] = {
@@ -94,6 +126,9 @@ TOOLS: dict[str, Callable[[Path], str]] = {
     "gifthorse without picklescan": ours_alone,
     "picklescan": picklescan,
 }
+
+
+MEASURED_HERE = frozenset(TOOLS)
 
 
 def judged(tool: Callable[[Path], str], path: Path) -> Judged:
@@ -204,6 +239,74 @@ def make_benign(place: Path) -> list[Path]:
     return sorted(place.iterdir())
 
 
+def make_formats(place: Path, *, bad: bool) -> list[Path]:
+    """Formats that are no pickles: what makes each of them dangerous, or the same without it."""
+    call, plain = pickle.dumps(Calls(os.getcwd)), pickle.dumps({"a": 1})
+    text = "{{ ''.__class__.__mro__ }}" if bad else "{{ messages[0]['content'] }}"
+    layer = json.dumps({"module": "keras.layers", "class_name": "Lambda" if bad else "Dense"})
+    inside = b'{"module":"keras","class_name":"Sequential","config":{"layers":[%b]}}'
+    buffer = io.BytesIO()
+    np.savez(buffer, a=np.array([Calls(os.getcwd) if bad else 1.0], dtype=object if bad else float))
+    one = {"file_name": "x.py"} if bad else {}
+    files = {
+        "model.keras": zipped({"config.json": inside % layer.encode(), "metadata.json": b"{}"}),
+        "weights.onnx": _onnx("../../../etc/passwd" if bad else "weights.data"),
+        "tokenizer_config.json": json.dumps({"chat_template": text}).encode(),
+        "config.json": json.dumps({"auto_map": {"AutoModel": "x--y.Z"}} if bad else one).encode(),
+        "objects.npz": buffer.getvalue(),
+        "picture.png": call if bad else b"\x89PNG\r\n\x1a\n" + bytes(40),
+        "weights.onnx.zip": zipped({"../../out.txt" if bad else "in.txt": b"text"}),
+        "settings.yaml": b"a: !!python/object/apply:os.getcwd []\n" if bad else b"a: 1\n",
+        "layers.pt": zipped({"m/data.pkl": call if bad else plain, "m/version": b"3\n"}),
+        "letters.zip": _deflated(400 << 20 if bad else 1 << 10),
+    }
+    for name, content in files.items():
+        (place / name).write_bytes(content)
+    with tarfile.open(place / "linked.tar", "w") as archive:
+        entry = tarfile.TarInfo("weights.bin")
+        if bad:
+            entry.type, entry.linkname = tarfile.SYMTYPE, "/etc/passwd"
+        archive.addfile(entry, None if bad else io.BytesIO())
+    _write_gguf(place / "model.gguf", text)
+    return sorted(place.iterdir())
+
+
+def _onnx(location: str) -> bytes:
+    """A graph with one tensor whose data lie elsewhere."""
+
+    def field(number: int, *parts: bytes) -> bytes:
+        raw = b"".join(parts)
+        return bytes([number << 3 | 2, len(raw)]) + raw
+
+    entry = field(13, field(1, b"location"), field(2, location.encode()))
+    node = field(1, field(1, b"x"), field(2, b"y"), field(4, b"Relu"))
+    return b"\x08\x08" + field(7, node, field(2, b"graph"), field(5, field(8, b"w"), entry))
+
+
+def _deflated(size: int) -> bytes:
+    """One letter again and again: what unpacks to much more than it looks like."""
+    buffer = io.BytesIO()
+    with (
+        zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive,
+        archive.open("letters.txt", "w") as member,
+    ):
+        for _ in range(max(1, size >> 20)):
+            member.write(b"a" * min(size, 1 << 20))
+    return buffer.getvalue()
+
+
+def _write_gguf(path: Path, template: str) -> None:
+    import gguf
+
+    writer = gguf.GGUFWriter(path, "llama")
+    writer.add_chat_template(template)
+    writer.add_tensor("a", np.ones((4, 32), dtype=np.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
 def from_fickling(root: Path, place: Path) -> list[Path]:
     """Pickles that fickling's tests spell out operation by operation, written without running them.
 
@@ -258,10 +361,10 @@ def speed(place: Path, megabytes: int) -> None:
     with path.open("rb") as file:  # all in memory first, for everyone alike
         while file.read(1 << 24):
             pass
-    print(f"\n### Scan of a .pt of {path.stat().st_size / 1e6:.0f} MB, best of 5\n")
+    print(f"\n### Scan of a .pt of {path.stat().st_size / 1e6:.0f} MB, best of 3\n")
     print("| tool | seconds |\n|---|---|")
     for name, tool in [*TOOLS.items(), ("sha256 of the file", content_digest)]:
-        best = min(judged(tool, path)[1] for _ in range(5))
+        best = min(judged(tool, path)[1] for _ in range(3))
         print(f"| {name} | {best:.4f} |")
 
 
@@ -269,19 +372,24 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     for corpus in ("picklescan", "fickling", "modelaudit"):
         parser.add_argument(f"--{corpus}", type=Path, help="a clone of the repository")
+    parser.add_argument("--peers", type=Path, help="a folder of environments with other scanners")
     parser.add_argument("--megabytes", type=int, default=500)
     options = parser.parse_args()
     logging.disable(logging.CRITICAL)
-    if shutil.which("fickling"):
-        TOOLS["fickling"] = fickling
+    if options.peers:
+        TOOLS.update(peers(options.peers))
     with tempfile.TemporaryDirectory() as root, contextlib.redirect_stderr(io.StringIO()):
-        folders = {name: Path(root) / name for name in ("hostile", "benign", "ops", "speed")}
+        folders = {name: Path(root) / name for name in FOLDERS}
         for folder in folders.values():
             folder.mkdir()
         table("Made here, hostile", make_hostile(folders["hostile"]), each=True)
         table("Made here, benign", make_benign(folders["benign"]), each=True)
+        table("Made here, other formats", make_formats(folders["unsafe"], bad=True), each=True)
+        harmless = make_formats(folders["safe"], bad=False)
+        table("Made here, other formats without it", harmless, each=True)
         everyone = dict(TOOLS)
-        TOOLS.pop("fickling", None)  # half a second a file
+        for peer in everyone.keys() - MEASURED_HERE:  # up to a second a file
+            TOOLS.pop(peer)
         table("shipped with installed packages", shipped())
         TOOLS.update(everyone)
         if options.picklescan:

@@ -157,8 +157,16 @@ def test_hdf5_is_searched_and_never_clear(tmp_path: Path) -> None:
     head = b"\x89HDF\r\n\x1a\n" + bytes(5 << 20)
     plain = scan_bytes(head, tmp_path, "m.h5")
     assert (plain.verdict, rules(plain)) == (Verdict.INCONCLUSIVE, {"not-examined"})
-    coded = scan_bytes(head + b'{"class_name": "Lambda"}', tmp_path, "m.h5")
-    assert coded.verdict is Verdict.FLAGGED
+    for text in (
+        b'{"class_name": "Lambda"}',
+        b'{"class_name":"Lambda"}',
+        b'{"class_name" :\n"Lambda"}',
+        b'{"class_name": "L\\u0061mbda"}',
+        b'{"class_name": "TorchModuleWrapper"}',
+    ):
+        assert scan_bytes(head + text, tmp_path, "m.h5").verdict is Verdict.FLAGGED, text
+    dense = scan_bytes(head + b'{"class_name": "Dense"}', tmp_path, "m.h5")
+    assert dense.verdict is Verdict.INCONCLUSIVE
     assert scan_bytes(bytes(512) + head, tmp_path, "m.h5").formats == ("hdf5",)
 
 

@@ -1,5 +1,6 @@
 """Formats that are only searched for signs of code; the rest of them stays unknown."""
 
+import re
 from collections.abc import Iterator
 
 from gifthorse.provenance.files.issues import Report, Standing, shown
@@ -9,40 +10,43 @@ from gifthorse.provenance.files.source import Source
 _STEP = 4 << 20
 _OVERLAP = 256
 
+_CLASS = rb'"class_name"\s{0,99}:\s{0,99}"'
 _KERAS = {
-    b'"class_name": "Lambda"': "a Keras Lambda layer, which is Python code",
-    b'"class_name":"Lambda"': "a Keras Lambda layer, which is Python code",
-    b"TorchModuleWrapper": "a Keras layer that unpickles a torch module",
+    _CLASS + rb'Lambda"': "a Keras Lambda layer, which is Python code",
+    _CLASS + rb'[^"]{0,40}\\u00': "a Keras layer whose name is spelt so that it is not found",
+    rb"TorchModuleWrapper": "a Keras layer that unpickles a torch module",
 }
 _TENSORFLOW = {
-    b"PyFunc": "an operator that calls Python",
-    b"ReadFile": "an operator that reads files",
-    b"WriteFile": "an operator that writes files",
-    b"MatchingFiles": "an operator that lists files",
-    b"LoadLibrary": "an operator that loads a library",
+    rb"PyFunc": "an operator that calls Python",
+    rb"ReadFile": "an operator that reads files",
+    rb"WriteFile": "an operator that writes files",
+    rb"MatchingFiles": "an operator that lists files",
+    rb"LoadLibrary": "an operator that loads a library",
 }
-_ARROW = {b"arrow.py_extension_type": "a type of Arrow that is unpickled (CVE-2023-47248)"}
+_ARROW = {rb"arrow\.py_extension_type": "a type of Arrow that is unpickled (CVE-2023-47248)"}
 
 
-def _found(source: Source, signs: dict[bytes, str], budget: Budget) -> Iterator[tuple[int, bytes]]:
-    """Where each sign first stands."""
+def _found(
+    source: Source, signs: dict[bytes, str], budget: Budget
+) -> Iterator[tuple[int, bytes, bytes]]:
+    """Where each sign, a regular expression, first stands, and what stands there."""
     waiting, at = dict(signs), 0
     while waiting:
         budget.tick()
         block = source.read_at(at, _STEP + _OVERLAP)
         for sign in list(waiting):
-            place = block.find(sign)
-            if place >= 0:
+            found = re.search(sign, block)
+            if found:
                 del waiting[sign]
-                yield at + place, sign
+                yield at + found.start(), sign, found[0]
         if len(block) < _STEP + _OVERLAP:
             return
         at += _STEP
 
 
 def _search(source: Source, signs: dict[bytes, str], rule: str, report: Report, b: Budget) -> None:
-    for place, sign in _found(source, signs, b):
-        report.add(rule, Standing.DANGEROUS, f"holds {signs[sign]} ({shown(sign)})", place)
+    for place, sign, text in _found(source, signs, b):
+        report.add(rule, Standing.DANGEROUS, f"holds {signs[sign]} ({shown(text)})", place)
 
 
 def examine_hdf5(source: Source, report: Report, budget: Budget) -> None:
