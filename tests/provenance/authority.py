@@ -20,15 +20,23 @@ YEAR = timedelta(days=365)
 
 
 class Authority:
-    """A CA, and certificates by it."""
+    """A CA, its own or below another one, and certificates by it."""
 
-    def __init__(self, name: str = "Test CA") -> None:
+    def __init__(
+        self,
+        name: str = "Test CA",
+        *,
+        above: "Authority | None" = None,
+        start: datetime = NOW - YEAR,
+        years: float = 20,
+    ) -> None:
         self.key = ec.generate_private_key(ec.SECP384R1())
         self.name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-        self.certificate = self._issue(self.name, self.key.public_key(), True, NOW - YEAR, 20)
+        issuer = above or self
+        self.certificate = issuer._issue(self.name, self.key.public_key(), True, start, years)
 
     def _issue(
-        self, subject: x509.Name, key: Any, ca: bool, start: datetime, years: int, **extra: Any
+        self, subject: x509.Name, key: Any, ca: bool, start: datetime, years: float, **extra: Any
     ) -> x509.Certificate:
         builder = (
             x509.CertificateBuilder()
@@ -55,7 +63,7 @@ class Authority:
         subject: str = "alice",
         *,
         start: datetime = NOW - timedelta(days=1),
-        years: int = 1,
+        years: float = 1,
         signing: bool = True,
         mail: str | None = None,
     ) -> tuple[Path, Path]:

@@ -145,6 +145,17 @@ def test_a_certificate_that_expires_later_is_refused_then(
         verify(model, policy=trust(tmp_path, ca), now=NOW + 2 * YEAR)
 
 
+def test_a_name_that_looks_like_a_whole_subject(
+    model: Path, tmp_path: Path, authority: Authority
+) -> None:
+    ca = authority.write(tmp_path / "ca.pem")
+    secret, certificate = authority.signer(tmp_path, "CN=alice")
+    sign_bundle(model, key=read_private_key(secret), certificate=certificate)
+    verify(model, policy=trust(tmp_path, ca, "CN=CN\\=alice"))
+    with pytest.raises(TrustError, match="not for CN=alice"):
+        verify(model, policy=trust(tmp_path, ca, "CN=alice"))
+
+
 def test_another_authority_of_the_same_name(
     model: Path, tmp_path: Path, authority: Authority
 ) -> None:

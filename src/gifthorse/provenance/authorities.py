@@ -155,7 +155,8 @@ def subjects(certificate: "Certificate") -> list[str]:
 
     names = [certificate.subject.rfc4514_string()]
     common = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
-    names += [str(attribute.value) for attribute in common]
+    # One who is called "CN=alice" must not pass for the whole subject of alice.
+    names += [str(one.value) for one in common if "=" not in str(one.value)]
     alternative = _extension(certificate, x509.SubjectAlternativeName)
     if alternative is not None:
         for kind in (x509.RFC822Name, x509.DNSName, x509.UniformResourceIdentifier):

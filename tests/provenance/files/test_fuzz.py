@@ -21,14 +21,13 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.provenance.fuzzing import MOST_MEMORY_MIB, SECONDS, SLOWEST, mutated
 
 from gifthorse.provenance.files import pickles
 from gifthorse.provenance.files.examine import examine
 from gifthorse.provenance.files.issues import Report
 from gifthorse.provenance.files.limits import Budget, Limits
 from gifthorse.provenance.files.source import BytesSource
-
-from tests.provenance.fuzzing import MOST_MEMORY_MIB, SECONDS, SLOWEST, mutated
 
 from .made import (
     Calls,
