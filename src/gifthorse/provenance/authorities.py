@@ -74,14 +74,14 @@ def read_certificates(path: Path) -> "tuple[Certificate, ...]":
         raise TrustInputError(f"{path} holds no certificate in PEM") from error
 
 
-def _unusable() -> tuple[type[Exception], ...]:
+def _unusable(*more: type[Exception]) -> tuple[type[Exception], ...]:
     """What the cryptography library raises for certificates that are none; not all one family."""
     from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.utils import CryptographyDeprecationWarning
     from cryptography.x509 import DuplicateExtension, InvalidVersion, UnsupportedGeneralNameType
 
     found = (DuplicateExtension, InvalidVersion, UnsupportedGeneralNameType, UnsupportedAlgorithm)
-    return (*found, CryptographyDeprecationWarning, ValueError, TypeError)
+    return (*more, *found, CryptographyDeprecationWarning, ValueError, TypeError)
 
 
 def parse_chain(chain: list[bytes]) -> "list[Certificate]":
@@ -111,7 +111,7 @@ def certified_key(certificate: "Certificate") -> PublicKey:
     """
     try:
         return public_key(certificate.public_key(), "the signer's certificate")
-    except (TrustInputError, *_unusable()) as error:
+    except _unusable(TrustInputError) as error:
         raise TrustError(f"the signer's certificate is of no use here: {error}") from error
 
 
@@ -144,7 +144,7 @@ def refusal(chain: "list[Certificate]", signer: CertifiedSigner, now: datetime) 
         return None if _may_sign(leaf) else "the certificate is not meant for signing"
     except X509StoreContextError as error:
         return f"the certificate does not lead to the CA: {error}"
-    except (Error, *_unusable()) as error:
+    except _unusable(Error) as error:
         return f"the certificate cannot be used: {error}"
 
 
