@@ -119,6 +119,35 @@ def test_bad_input_is_exit_code_2(
     assert "Traceback" not in result.err
 
 
+def test_links_in_a_circle_are_no_crash(place: Path, command: Command) -> None:
+    model, circle = place / "model", place / "circle"
+    circle.symlink_to(circle)
+    assert command("verify", circle, "--key", place / "alice.pub").code == 1
+    assert command("sign", circle, "--key", place / "alice").code == 1
+    through = ("--signature", circle)
+    assert command("verify", model, "--key", place / "alice.pub", *through).code == 1
+    assert command("sign", model, "--key", place / "alice", *through).code == 0
+    assert not circle.is_symlink()  # the signature took its place
+    (model / "loop").symlink_to(model)
+    refused = command("sign", model, "--key", place / "alice", "--replace")
+    assert refused.code == 1
+    assert "symbolic link" in refused.err
+
+
+def test_a_misspelt_field_is_named(place: Path, command: Command) -> None:
+    policy = place / "trust.toml"
+    policy.write_text('schema = 1\ntreshold = 2\n[[signer]]\nname = "a"\nkey = "alice.pub"\n')
+    result = command("trust", "explain", policy)
+    assert result.code == 2
+    policy.write_text(
+        'schema = 1\n[[signer]]\nname = "a"\nkey = "alice.pub"\n'
+        '[[rule]]\nsigners = ["a"]\ntreshold = 2\n'
+    )
+    result = command("verify", place / "model", "--policy", policy)
+    assert result.code == 2
+    assert "rule.0.treshold: there is no such field" in result.err
+
+
 def test_json_of_a_key_is_parsable(place: Path, command: Command) -> None:
     result = command("keygen", place / "carol", "--json")
     assert json.loads(result.out)["public"].endswith("carol.pub")

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import os
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -146,6 +147,18 @@ def test_signing_refuses_what_it_cannot_bind(model: Path, alice: PrivateKey) -> 
     with pytest.raises(TrustError, match="symbolic link"):
         sign(model, key=alice, replace=True)
     assert made.signature.exists()
+
+
+def test_names_that_are_no_text_are_refused_in_a_sentence(model: Path, alice: PrivateKey) -> None:
+    sign(model, key=alice)
+    odd = Path(os.fsdecode(os.fsencode(model) + b"/a\xff.bin"))
+    odd.write_bytes(b"x")
+    for act in (
+        lambda: sign(model, key=alice, replace=True),
+        lambda: verify(model, policy=policy_for_keys([alice.public])),
+    ):
+        with pytest.raises(TrustError, match="is not valid UTF-8"):
+            act()
 
 
 def test_the_expected_name_is_enforced(model: Path, alice: PrivateKey) -> None:

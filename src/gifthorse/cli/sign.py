@@ -68,6 +68,8 @@ def sign(
     Names, sizes and contents are bound; links and ambiguous names are refused. A signature says
     who made something, not that it is harmless.
 
+    Exit code: 0 signed, 1 there is something that cannot be signed, 2 bad input.
+
     Examples:
       gifthorse sign ./model --key alice --name acme/signs --version 1.2
 

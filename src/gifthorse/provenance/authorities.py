@@ -6,7 +6,10 @@ nothing), it is meant for signing, and its subject is the one that the policy na
 last, everybody whom that CA ever certified could sign.
 """
 
+import logging
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -203,19 +206,33 @@ def identified(bundle: bytes, signer: IdentifiedSigner) -> tuple[str, bytes]:
         raise TrustInputError(MISSING) from error
     try:
         if signer.trust_root is None:
-            trusted = ClientTrustConfig.production(offline=True).trusted_root
+            with _without("sigstore._internal.tuf"):  # says each time that it is offline
+                trusted = ClientTrustConfig.production(offline=True).trusted_root
         else:
             trusted = _trust_root(signer.trust_root)
     # Whatever is wrong with it, the trust root is part of the question.
     except Exception as error:
-        raise TrustInputError(f"the sigstore trust root cannot be read: {error}") from error
+        reason = " ".join(str(error).split())[:200]
+        raise TrustInputError(f"the sigstore trust root cannot be read: {reason}") from error
     policy = Identity(identity=signer.identity, issuer=signer.issuer)
     try:
         kind, payload = Verifier(trusted_root=trusted).verify_dsse(Bundle.from_json(bundle), policy)
     # sigstore raises errors of five families without a common base.
     except Exception as error:
-        raise TrustError(f"{signer.identity} did not sign this: {error}") from error
+        reason = " ".join(str(error).split())[:300]
+        raise TrustError(f"{signer.identity} did not sign this: {reason}") from error
     return str(kind), bytes(payload)
+
+
+@contextmanager
+def _without(logger: str) -> Iterator[None]:
+    """What a logger says is not shown meanwhile."""
+    silent = logging.Filter("nothing is called like this")
+    logging.getLogger(logger).addFilter(silent)
+    try:
+        yield
+    finally:
+        logging.getLogger(logger).removeFilter(silent)
 
 
 def _trust_root(path: Path) -> Any:

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from gifthorse.core.errors import TrustError
+from gifthorse.core.errors import TrustError, TrustInputError
 from gifthorse.provenance.authorities import (
     certified_key,
     identified,
@@ -219,13 +219,13 @@ def seal_bundle(payload: bytes, key: PrivateKey, chain: Sequence[bytes] = ()) ->
         chain: Certificates in DER, the signer's first; without it the bundle names the key.
 
     Raises:
-        TrustError: The key is of a kind that bundles do not know.
+        TrustInputError: The key is of a kind that bundles do not know.
     """
     from cryptography.hazmat.primitives.asymmetric.ec import ECDSA, EllipticCurvePrivateKey
 
     algorithm = _hash_for(key.public)
     if algorithm is None or not isinstance(key.secret, EllipticCurvePrivateKey):
-        raise TrustError(
+        raise TrustInputError(
             f"OpenSSF Model Signing knows ECDSA keys only, not {key.public.kind}; make one with "
             "gifthorse keygen --type ecdsa-p256"
         )

@@ -136,14 +136,11 @@ class Tree:
         Raises:
             TrustError: A link, a special file, an ambiguous name, or no file at all.
         """
-        if self.single:
-            found = [self.path.name]
-        else:
-            found = sorted(self._walk(self._descriptor, "", 0), key=str.encode)
-        if not found:
+        there = [self.path.name] if self.single else list(self._walk(self._descriptor, "", 0))
+        if not there:
             raise TrustError(f"{self.path} holds no files; there is nothing to sign or verify")
-        check_names(found)
-        return tuple(found)
+        check_names(there)
+        return tuple(sorted(there, key=str.encode))
 
     def _walk(self, descriptor: int, prefix: str, depth: int) -> Iterator[str]:
         if depth > _MAX_DEPTH:

@@ -35,7 +35,8 @@ def is_below(name: str, places: Sequence[str]) -> bool:
 
 def own_name(path: Path, signature: Path) -> tuple[str, ...]:
     """The signature's own name below ``path``; nothing if it lies elsewhere."""
-    place, root = signature.resolve(), path.resolve()
+    # Path.resolve raises a RuntimeError where links go round in a circle.
+    place, root = Path(os.path.realpath(signature)), Path(os.path.realpath(path))
     return (place.relative_to(root).as_posix(),) if root in place.parents else ()
 
 

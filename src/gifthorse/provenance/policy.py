@@ -294,4 +294,7 @@ def _explain(error: Exception) -> str:
         return str(error)
     first = error.errors()[0]
     place = ".".join(str(part) for part in first["loc"])
-    return f"{place}: {first['msg']}" if place else first["msg"]
+    says = first["msg"].removeprefix("Value error, ")
+    if first["type"] == "extra_forbidden":
+        says = "there is no such field; is it misspelt?"
+    return f"{place}: {says}" if place else says
