@@ -2,23 +2,31 @@
 
 python benchmarks/bench_runner.py            # all of it, about two minutes on two idle cores
 python benchmarks/bench_runner.py --trials 200 --work-trials 8
+
+On a machine that is busy with other work, clocks say little. So processor time is printed too, and
+for the speed-up also how busy the workers were kept: the share of worker time that was spent inside
+trials. Two workers that are kept busy, and that need no more processor time a trial than one alone,
+are limited by nothing of ours: their speed-up on idle cores is twice the ratio of the two.
 """
 
 import argparse
 import os
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 os.environ["OMP_NUM_THREADS"] = "1"
 
 import numpy as np
 
+from gifthorse.bench.ledger import Ledger
 from gifthorse.bench.ray_engine import RayEngine
 from gifthorse.bench.runner import Engine, InProcess, run_study
 from gifthorse.bench.study import Resources, Study, Trial, parse_study
 from gifthorse.bench.trial_record import Circumstances, TrialRecord
-from gifthorse.bench.trials import Outcome, Place, label
+from gifthorse.bench.trials import Outcome, Place, Work, label
+from gifthorse.core.record import CostRecord
 from gifthorse.core.types import Progress
 
 
@@ -29,7 +37,14 @@ def study(trials: int) -> Study:
 
 
 def empty(trial: Trial, place: Place, progress: Progress) -> Outcome:  # noqa: ARG001
-    circumstances = Circumstances(engine=place.engine)
+    return told(trial, place, CostRecord(**NOTHING))
+
+
+NOTHING = {"seconds": 0, "forward_passes": 0, "backward_passes": 0, "peak_memory_mib": 0}
+
+
+def told(trial: Trial, place: Place, cost: CostRecord) -> Outcome:
+    circumstances = Circumstances(engine=place.engine, cost=cost)
     return Outcome(
         record=TrialRecord(
             id=trial.id,
@@ -41,24 +56,46 @@ def empty(trial: Trial, place: Place, progress: Progress) -> Outcome:  # noqa: A
     )
 
 
-def busy(trial: Trial, place: Place, progress: Progress) -> Outcome:
+def busy(trial: Trial, place: Place, progress: Progress) -> Outcome:  # noqa: ARG001
     """About a second of one thread: products of small matrices, which fit into the cache."""
+    start, spent = time.perf_counter(), time.process_time()
     rng = np.random.default_rng(trial.seed)
     a, b = rng.random((64, 64)), rng.random((64, 64))
     for _ in range(40_000):
         b = a @ b
         b /= b.max()
-    return empty(trial, place, progress)
+    times = {
+        "seconds": time.perf_counter() - start,
+        "processor_seconds": time.process_time() - spent,
+    }
+    return told(trial, place, CostRecord(**{**NOTHING, **times}))
 
 
-def measured(trials: int, work: object, engine: Engine) -> float:
-    """Seconds of a whole run; the engine is started before."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """Of a whole run: the clock, this process's processor time, and what the trials say."""
+
+    seconds: float
+    processor: float
+    inside: float
+    worked: float
+
+
+def measured(trials: int, work: Work, engine: Engine) -> Run:
+    """A whole run; the engine is started before."""
     with tempfile.TemporaryDirectory() as place:
-        started = time.perf_counter()
-        summary = run_study(study(trials), Path(place) / "ledger", engine=engine, work=work)  # type: ignore[arg-type]
-        seconds = time.perf_counter() - started
+        root = Path(place) / "ledger"
+        start, spent = time.perf_counter(), time.process_time()
+        summary = run_study(study(trials), root, engine=engine, work=work)
+        seconds, processor = time.perf_counter() - start, time.process_time() - spent
+        costs = [record.circumstances.cost for record in Ledger.open(root).records()]
     assert summary.ran == trials
-    return seconds
+    return Run(
+        seconds=seconds,
+        processor=processor,
+        inside=sum(cost.seconds for cost in costs),
+        worked=sum(cost.processor_seconds for cost in costs),
+    )
 
 
 def ray(workers: int) -> Engine:
@@ -73,22 +110,36 @@ def ray(workers: int) -> Engine:
     return engine
 
 
+def speed_up(trials: int) -> None:
+    one, two = measured(trials, busy, ray(1)), measured(trials, busy, ray(2))
+    kept_busy = one.inside / one.seconds, two.inside / (2 * two.seconds)
+    dearer = two.worked / one.worked
+    print(
+        f"{trials} trials of one thread: {one.seconds:.1f} s with one worker, {two.seconds:.1f} s "
+        f"with two: speed-up {one.seconds / two.seconds:.2f}; workers inside trials "
+        f"{kept_busy[0]:.1%} and {kept_busy[1]:.1%} of the time, {one.worked / trials:.2f} and "
+        f"{two.worked / trials:.2f} s of processor time a trial; so on idle cores "
+        f"{2 * kept_busy[1] / kept_busy[0] / max(1.0, dearer):.2f}",
+        flush=True,
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--trials", type=int, default=1000)
     parser.add_argument("--work-trials", type=int, default=16)
+    parser.add_argument("--rounds", type=int, default=2)
     given = parser.parse_args()
     print(f"load before: {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
-    seconds = measured(given.trials, empty, InProcess())
-    print(f"in-process: {1000 * seconds / given.trials:.1f} ms a trial ({given.trials} empty)")
-    seconds = measured(given.trials, empty, ray(2))
-    print(f"ray, 2 workers: {1000 * seconds / given.trials:.1f} ms a trial ({given.trials} empty)")
-    one = measured(given.work_trials, busy, ray(1))
-    two = measured(given.work_trials, busy, ray(2))
-    print(
-        f"{given.work_trials} trials of one thread: {one:.1f} s with one worker, {two:.1f} s with "
-        f"two: speed-up {one / two:.2f}"
-    )
+    for name, engine in (("in-process", InProcess()), ("ray, 2 workers", ray(2))):
+        run = measured(given.trials, empty, engine)
+        print(
+            f"{name}: {1000 * run.seconds / given.trials:.2f} ms a trial ({given.trials} empty), "
+            f"{1000 * run.processor / given.trials:.2f} ms of processor time in this process",
+            flush=True,
+        )
+    for _ in range(given.rounds):
+        speed_up(given.work_trials)
     print(f"load after: {os.getloadavg()[0]:.1f}")
 
 

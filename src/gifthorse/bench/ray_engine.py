@@ -19,6 +19,9 @@ from gifthorse.core.types import silent
 _RETRIES = 3
 """How often a trial is run again whose worker was lost."""
 
+_STARTS = 3
+"""How often Ray is started on this machine before its failure is believed."""
+
 _AHEAD = 2
 """Trials handed to Ray for each that can run: enough that no worker waits for this process."""
 
@@ -44,22 +47,32 @@ class RayEngine:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
         local = {"include_dashboard": False, "num_cpus": self.cpus} if self.address is None else {}
-        try:
-            self._ray.init(
-                address=self.address or "local",
-                log_to_driver=False,
-                logging_level="error",
-                **local,
-            )
-        # Ray raises a bare Exception when it does not come up in time.
-        except Exception as error:
-            raise GifthorseError(f"Ray at {self.address or 'this machine'}: {error}") from error
+        self._start(local)
         if self._capacity() < 1:
             self._ray.shutdown()
             raise GifthorseError(
                 f"a trial wants {self.resources.cpus} CPUs and {self.resources.gpus:g} GPUs, and "
                 "Ray has no node with that"
             )
+
+    def _start(self, local: dict[str, Any]) -> None:
+        """Ray gives itself half a minute to come up, which a busy machine may exceed: try again."""
+        for left in reversed(range(_STARTS if self.address is None else 1)):
+            try:
+                self._ray.init(
+                    address=self.address or "local",
+                    log_to_driver=False,
+                    logging_level="error",
+                    **local,
+                )
+            # Ray raises a bare Exception when it does not come up in time.
+            except Exception as error:
+                self._ray.shutdown()
+                if not left or "during startup" not in str(error):
+                    where = self.address or "this machine"
+                    raise GifthorseError(f"Ray at {where}: {error}") from error
+            else:
+                return
 
     @property
     def name(self) -> str:
