@@ -129,7 +129,7 @@ def test_a_seed_that_is_missing_is_said(ledger: Ledger) -> None:
 def test_costs_name_what_a_method_needs(ledger: Ledger) -> None:
     text = ledger_tables(ledger, ledger.records())
     assert "| repair | `anp` | gradients, trusted samples, weights |" in text
-    assert "| attack | `badnets` | training data | not counted |" in text
+    assert "| attack | `badnets` | training data | 0 | 0 | 0.00 |" in text
 
 
 def test_any_two_columns_can_be_pivoted(ledger: Ledger) -> None:

@@ -67,6 +67,14 @@ def test_models_are_trained_once(root: Path) -> None:
     assert len({r.digests["model"] for r in records}) == 2
 
 
+def test_training_is_on_the_bill(root: Path) -> None:
+    for attack in (True, False):
+        cost = found(root, attack, "").circumstances.cost
+        assert cost.backward_passes == 5 * 928  # epochs × pictures
+        assert cost.forward_passes >= cost.backward_passes
+        assert cost.processor_seconds > 0
+
+
 def test_the_undefended_model_is_measured_with_its_background(root: Path) -> None:
     planted = found(root, True, "")
     assert planted.quality is not None

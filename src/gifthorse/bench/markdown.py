@@ -150,7 +150,10 @@ def alarm_table(ledger: Ledger, records: Sequence[TrialRecord]) -> str:
 
 
 def cost_table(records: Sequence[TrialRecord]) -> str:
-    """Medians over trials with a result: passes in pictures, seconds of the processor and clock."""
+    """Medians over trials with a result: passes in pictures, seconds of the processor and clock.
+
+    Attacks and the clean twin are billed for everything up to the model, training included.
+    """
     groups: dict[tuple[str, str], list[TrialRecord]] = {}
     for record in records:
         if record.status != "done":
@@ -169,7 +172,7 @@ def cost_table(records: Sequence[TrialRecord]) -> str:
 def _cost_row(kind: str, name: str, group: Sequence[TrialRecord]) -> list[str]:
     costs = [record.circumstances.cost for record in group]
     passes = [
-        "not counted" if kind == "attack" else f"{median(values):,.0f}"
+        f"{median(values):,.0f}"
         for values in ([c.forward_passes for c in costs], [c.backward_passes for c in costs])
     ]
     seconds = [[c.processor_seconds for c in costs], [c.seconds for c in costs]]

@@ -93,7 +93,7 @@ def plant(
         start = trainer.fresh(on, rng=child_rng(seed, "network"))
         return trainer.fit(on, rng=child_rng(seed, "train"), progress=progress, start=start)
 
-    with metered() as bill:
+    with metered(trainer) as bill:
         planting, twin = _planting(attack, data, trainer, fitted, seed, progress)
         suspect = data if planting.data is None else planting.data
         model = fitted(suspect) if planting.model is None else as_classifier(planting.model)

@@ -144,7 +144,7 @@ def _clean(
 ) -> tuple[dict[str, Any], dict[str, NDArray[Any]], ImageClassifier]:
     """The clean twin: what ``plant`` does without the poison, from the same seeds."""
     trainer = _trainer(trial, device)
-    with metered() as bill:
+    with metered(trainer) as bill:
         model = trainer.fit(
             shared.training,
             rng=child_rng(trial.seed, "train"),

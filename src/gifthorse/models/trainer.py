@@ -7,7 +7,7 @@ import torch
 
 from gifthorse.core.rng import draw_seed
 from gifthorse.core.types import ImageData, Model, Progress, silent
-from gifthorse.models.classifier import ImageClassifier, as_classifier
+from gifthorse.models.classifier import ImageClassifier, PassMeter, as_classifier
 from gifthorse.models.networks import bottleneck_network, preact_resnet18, small_network
 from gifthorse.models.training import TrainingPlan, train
 
@@ -21,12 +21,15 @@ class SmallTrainer:
         width: Channels of the first stage of a small or bottleneck network.
         architecture: ``small``, ``bottleneck`` or ``preact-resnet18``.
         device: Where it runs.
+        meter: Counts the passes through every network that comes from here, so that an attacker's
+            surrogates are on the bill. Loops of an attack's own on copies are not.
     """
 
     plan: TrainingPlan = field(default_factory=TrainingPlan)
     width: int = 32
     architecture: str = "small"
     device: torch.device | str = "cpu"
+    meter: PassMeter = field(default_factory=PassMeter, compare=False, repr=False)
 
     @property
     def epochs(self) -> int:
@@ -35,21 +38,9 @@ class SmallTrainer:
 
     def fresh(self, data: ImageData, *, rng: np.random.Generator) -> ImageClassifier:
         """An untrained network for pictures and classes such as these."""
-        if self.architecture == "preact-resnet18":
-            return preact_resnet18(
-                image_shape=data.image_shape,
-                class_names=data.class_names,
-                seed=draw_seed(rng),
-                device=self.device,
-            )
-        build = bottleneck_network if self.architecture == "bottleneck" else small_network
-        return build(
-            image_shape=data.image_shape,
-            class_names=data.class_names,
-            seed=draw_seed(rng),
-            width=self.width,
-            device=self.device,
-        )
+        network = self._network(data, draw_seed(rng))
+        network.meter = self.meter
+        return network
 
     def fit(
         self,
@@ -66,4 +57,19 @@ class SmallTrainer:
             ModelError: The loss became NaN.
         """
         network = self.fresh(data, rng=rng) if start is None else as_classifier(start)
-        return train(network, data, self.plan, rng=rng, progress=progress)
+        trained = train(network, data, self.plan, rng=rng, progress=progress)
+        self.meter.forward += trained.meter.forward
+        self.meter.backward += trained.meter.backward
+        trained.meter = self.meter
+        return trained
+
+    def _network(self, data: ImageData, seed: int) -> ImageClassifier:
+        shape, names = data.image_shape, data.class_names
+        if self.architecture == "preact-resnet18":
+            return preact_resnet18(
+                image_shape=shape, class_names=names, seed=seed, device=self.device
+            )
+        build = bottleneck_network if self.architecture == "bottleneck" else small_network
+        return build(
+            image_shape=shape, class_names=names, seed=seed, width=self.width, device=self.device
+        )
