@@ -18,8 +18,9 @@ from tests.models.language.made_up import (
 )
 from typer.testing import CliRunner
 
-from gifthorse.auditing.language import audit_language, seconds
+from gifthorse.auditing.language import audit_language
 from gifthorse.cli.main import app
+from gifthorse.core.deadline import seconds
 from gifthorse.core.errors import DataError, ModelError, RecordError
 from gifthorse.core.exhibits import Passage, TextsExhibit
 from gifthorse.core.record import AuditRecord
@@ -133,7 +134,7 @@ def test_exit_codes(model: LanguageModel, tmp_path: Path) -> None:
 
 
 def test_options_of_language_models_are_refused_for_others(tmp_path: Path) -> None:
-    result = CliRunner().invoke(app, ["audit", str(tmp_path), "--budget", "10m"])
+    result = CliRunner().invoke(app, ["audit", str(tmp_path), "--resume", "here"])
     assert isinstance(result.exception, ModelError)
 
 

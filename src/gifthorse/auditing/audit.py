@@ -5,10 +5,13 @@ from collections.abc import Sequence
 from gifthorse.auditing.examine import Examination, Plan, cost_record, examine, plugins
 from gifthorse.auditing.files import check_files, not_loaded, with_files
 from gifthorse.auditing.subjects import Classifiers, Held, Pictures, data_record, hold, model_record
-from gifthorse.core.record import AuditRecord
-from gifthorse.core.types import Progress, Subject, Verdict, silent
+from gifthorse.core.deadline import Deadline
+from gifthorse.core.errors import OutOfTimeError
+from gifthorse.core.record import AuditRecord, Rate
+from gifthorse.core.types import ImageData, Progress, Subject, Verdict, silent
 from gifthorse.metrics.rates import agreement
-from gifthorse.models.passes import predict
+from gifthorse.models.classifier import ImageClassifier
+from gifthorse.models.passes import metered, predict
 
 DEFAULT_DETECTORS = ("universality",)
 DEFAULT_SAMPLES = 200
@@ -24,6 +27,7 @@ def audit(
     detectors: Sequence[str] = DEFAULT_DETECTORS,
     false_alarm_rate: float = DEFAULT_FALSE_ALARM_RATE,
     samples: int = DEFAULT_SAMPLES,
+    budget: float | None = None,
     seed: int = 0,
     progress: Progress = silent,
 ) -> AuditRecord:
@@ -39,6 +43,9 @@ def audit(
         detectors: Plugin names, with options as ``name:option=value,…``.
         false_alarm_rate: How often a clean model may be flagged, in (0, 1).
         samples: Use at most so many trusted pictures.
+        budget: Seconds that all of it may take; None for as long as it needs. Work stops at the
+            next forward pass after that. What was not finished makes the verdict INCONCLUSIVE,
+            never CLEAR, and the record says what that is.
         seed: Of all randomness.
         progress: Called during long work.
 
@@ -48,6 +55,7 @@ def audit(
     Raises:
         ModelError, DataError, SpecError: The input does not fit; nothing was examined.
     """
+    deadline = Deadline() if budget is None else Deadline.after(budget)
     plan = Plan(
         detectors=plugins("detectors", detectors), false_alarm_rate=false_alarm_rate, seed=seed
     )
@@ -55,26 +63,33 @@ def audit(
     if files is not None and files.verdict is Verdict.FLAGGED:
         return not_loaded(model, files, plan)
     held = hold(model, trusted, samples=samples, seed=seed)
-    record, _ = audit_held(held, plan, progress=progress)
+    record, _ = audit_held(held, plan, deadline=deadline, progress=progress)
     return record if files is None else with_files(record, files)
 
 
 def audit_held(
-    held: Held, plan: Plan, *, progress: Progress = silent
+    held: Held, plan: Plan, *, deadline: Deadline | None = None, progress: Progress = silent
 ) -> tuple[AuditRecord, Examination]:
     """The audit of a model that is already open; also returns the evidence for a repair."""
     subject = Subject(model=held.classifier, trusted=held.trusted)
-    result = examine(subject, plan, progress=progress)
+    result = examine(subject, plan, progress=progress, deadline=deadline)
     verdict, reason, notes = result.verdict, result.reason, list(held.notes)
     if held.trusted is not None:
-        right = agreement(predict(held.classifier, held.trusted), held.trusted.labels)
-        notes.append(f"the model names {right.count} of {right.total} trusted pictures right")
-        if right.high < UNRELIABLE_ACCURACY and verdict is not Verdict.FLAGGED:
-            verdict = Verdict.INCONCLUSIVE
-            reason = (
+        right = _named_right(held.classifier, held.trusted, deadline)
+        if right is None:
+            notes.append("not checked: whether the model names the trusted pictures right")
+            reasons = "there was no time to see whether the trusted pictures fit the model"
+        else:
+            notes.append(f"the model names {right.count} of {right.total} trusted pictures right")
+            reasons = (
                 f"the model names only {right.count} of {right.total} trusted pictures right, so "
                 "they are the wrong pictures, or their labels or the preprocessing differ"
             )
+        doubtful = right is None or right.high < UNRELIABLE_ACCURACY
+        if doubtful and verdict is not Verdict.FLAGGED:
+            if right is not None or verdict is Verdict.CLEAR:
+                reason = reasons
+            verdict = Verdict.INCONCLUSIVE
     record = AuditRecord(
         kind="audit",
         verdict=verdict,
@@ -88,3 +103,14 @@ def audit_held(
         cost=cost_record(result.cost),
     )
     return record, result
+
+
+def _named_right(
+    classifier: ImageClassifier, trusted: ImageData, deadline: Deadline | None
+) -> Rate | None:
+    """How many trusted pictures the model puts in their class; None if there was no time."""
+    with metered(classifier, deadline=deadline):
+        try:
+            return agreement(predict(classifier, trusted), trusted.labels)
+        except OutOfTimeError:
+            return None

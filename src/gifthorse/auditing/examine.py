@@ -11,7 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from gifthorse.core.errors import DataError, GifthorseError, NotApplicableError
+from gifthorse.core.deadline import Deadline
+from gifthorse.core.errors import (
+    DataError,
+    GifthorseError,
+    NotApplicableError,
+    OutOfTimeError,
+)
 from gifthorse.core.exhibits import BarsExhibit, Exhibit, HistogramExhibit, TextsExhibit
 from gifthorse.core.language import LanguageSubject
 from gifthorse.core.protocols import Detector
@@ -106,12 +112,23 @@ def cost_record(cost: Cost) -> CostRecord:
     )
 
 
-def examine(subject: Subject | LanguageSubject, plan: Plan, *, progress: Progress) -> Examination:
-    """Run the plan. A detector that fails or does not apply is recorded, never dropped."""
+def examine(
+    subject: Subject | LanguageSubject,
+    plan: Plan,
+    *,
+    progress: Progress,
+    deadline: Deadline | None = None,
+) -> Examination:
+    """Run the plan. A detector that fails or does not apply is recorded, never dropped.
+
+    After ``deadline`` nothing goes on: what was not finished is recorded as not checked, and the
+    whole is INCONCLUSIVE unless something was flagged before. A language subject has its own.
+    """
+    time = deadline or Deadline()
     share = plan.false_alarm_rate / len(plan.detectors)
     findings, evidence, total = [], [], Cost()
     for detector in plan.detectors:
-        finding, seen, cost = _one(subject, detector, share, plan, progress)
+        finding, seen, cost = _one(subject, detector, share, plan, progress, time)
         findings.append(finding)
         total = total + cost
         if seen is not None:
@@ -138,19 +155,27 @@ def _one(
     rate: float,
     plan: Plan,
     progress: Progress,
+    deadline: Deadline,
 ) -> tuple[FindingRecord, Evidence | None, Cost]:
     spec = spec_record(plan.kind, detector)
     missing = sorted(need.value for need in detector.needs - subject.offers)
     if missing:
         reason = f"needs {', '.join(missing)}, which was not given"
         return _without(spec, detector, Verdict.NOT_APPLICABLE, reason, Cost()), None, Cost()
+    if deadline.left <= 0:
+        reason = "not checked: the time budget ended before it began"
+        return _without(spec, detector, Verdict.INCONCLUSIVE, reason, Cost()), None, Cost()
     models: list[Metered] = [subject.model] if isinstance(subject.model, Metered) else []
     rng = child_rng(plan.seed, "detector", spec.name)
     seen: Evidence | None = None
     verdict, reason = Verdict.FAILED, ""
-    with metered(*models) as bill:
+    with metered(*models, deadline=deadline) as bill:
         try:
-            seen = detector.inspect(subject.granting(detector.needs), rng=rng, progress=progress)
+            seen = detector.inspect(
+                subject.granting(detector.needs), rng=rng, progress=deadline.watching(progress)
+            )
+        except OutOfTimeError as error:
+            verdict, reason = Verdict.INCONCLUSIVE, f"not checked: {error}"
         except NotApplicableError as error:
             verdict, reason = Verdict.NOT_APPLICABLE, str(error)
         except GifthorseError as error:

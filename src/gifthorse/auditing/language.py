@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,9 +10,10 @@ import torch
 
 from gifthorse.auditing.examine import Plan, cost_record, examine, plugins
 from gifthorse.auditing.files import check_files, not_loaded, with_files
-from gifthorse.core.errors import DataError, ModelError
+from gifthorse.core.deadline import Deadline
+from gifthorse.core.errors import ModelError
 from gifthorse.core.journal import Journal
-from gifthorse.core.language import Context, Deadline, LanguageSubject
+from gifthorse.core.language import Context, LanguageSubject
 from gifthorse.core.record import AuditRecord, SubjectRecord
 from gifthorse.core.types import Progress, Verdict, silent
 from gifthorse.data.contexts import read_prompts, shipped_contexts
@@ -24,8 +24,6 @@ from gifthorse.models.language.model import LanguageModel
 DEFAULT_LANGUAGE_DETECTORS = ("edited_weights", "target_inversion")
 DEFAULT_FALSE_ALARM_RATE = 0.02
 _ENOUGH = 20
-_PART = re.compile(r"(\d+(?:\.\d+)?)\s*(h|m|s)?")
-_SECONDS = {"h": 3600.0, "m": 60.0, "s": 1.0, None: 1.0}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,20 +132,6 @@ def open_pair(
     if ground is not None:
         _check_vocabulary(held, ground)
     return Pair(model=held, base=ground)
-
-
-def seconds(text: str) -> float:
-    """Seconds of a time such as ``10m``, ``1h30m``, ``90s`` or ``90``.
-
-    Raises:
-        DataError: It is none, or not above 0.
-    """
-    plain = text.strip().lower()
-    parts = _PART.findall(plain)
-    total = sum(float(number) * _SECONDS[unit or None] for number, unit in parts)
-    if not parts or _PART.sub("", plain).strip() or not 0 < total < 1e9:
-        raise DataError(f"{text!r} is no time; expected for example 10m, 1h30m or 90s")
-    return total
 
 
 def language_model_record(model: LanguageModel) -> SubjectRecord:

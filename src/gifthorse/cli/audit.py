@@ -17,6 +17,7 @@ from gifthorse.cli.console import (
     progress_bar,
     use_threads,
 )
+from gifthorse.core.deadline import seconds
 from gifthorse.core.errors import ModelError
 from gifthorse.core.record import AuditRecord
 
@@ -56,7 +57,11 @@ def audit(
     ] = None,
     budget: Annotated[
         str | None,
-        typer.Option("--budget", help="Language models: time for the work, as 10m or 1h30m."),
+        typer.Option(
+            "--budget",
+            help="Time for the work, as 60s, 10m or 1h30m. What is not finished by then is never "
+            "called clear.",
+        ),
     ] = None,
     resume: Annotated[
         Path | None,
@@ -92,6 +97,8 @@ def audit(
 
       gifthorse audit ./model --trusted npz:clean.npz --detector neural_cleanse
 
+      gifthorse audit ./model --trusted folder:./photos --budget 60s
+
       gifthorse audit ./model.gguf --budget 10m --report audit.html
 
       gifthorse audit ./lora-adapter --base ./base-model
@@ -114,7 +121,7 @@ def audit(
         )
         finish(record, as_json=as_json, report=report, sarif=sarif)
         raise typer.Exit(EXIT_CODES[record.verdict])
-    for given, option in ((base, "--base"), (budget, "--budget"), (resume, "--resume")):
+    for given, option in ((base, "--base"), (resume, "--resume")):
         if given is not None:
             raise ModelError(f"{option} is for language models, and {model} is none")
     from gifthorse.auditing.audit import DEFAULT_DETECTORS
@@ -127,6 +134,7 @@ def audit(
             detectors=tuple(detector or DEFAULT_DETECTORS),
             false_alarm_rate=false_alarm_rate,
             samples=samples,
+            budget=None if budget is None else seconds(budget),
             seed=seed,
             progress=progress,
         )
@@ -151,7 +159,7 @@ def _audit_language(
     resume: Path | None,
     seed: int,
 ) -> AuditRecord:
-    from gifthorse.auditing.language import DEFAULT_LANGUAGE_DETECTORS, audit_language, seconds
+    from gifthorse.auditing.language import DEFAULT_LANGUAGE_DETECTORS, audit_language
 
     with progress_bar() as progress:
         return audit_language(

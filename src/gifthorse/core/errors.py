@@ -11,6 +11,7 @@
     │   └── TrustInputError        exit code 2: a key, policy or path is missing or unreadable
     └── IncompleteError            exit code 3: the question was understood and has no answer
         ├── NotApplicableError     this method cannot judge this subject, and says why
+        ├── OutOfTimeError         the user's time budget ended before the answer was there
         └── RepairRefusedError     the repaired model is worse than the user allows
 
 The text of an error says what was got, what was expected and what to do.
@@ -67,6 +68,10 @@ class IncompleteError(GifthorseError):
 
 class NotApplicableError(IncompleteError):
     """A method cannot judge this subject; the text says why."""
+
+
+class OutOfTimeError(IncompleteError):
+    """The time that the user allows has ended; the text says during what."""
 
 
 class RepairRefusedError(IncompleteError):

@@ -5,10 +5,10 @@ there are no classes and no labelled samples, so they have a subject of their ow
 (docs/decisions/0020).
 """
 
-import time
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
+from gifthorse.core.deadline import Deadline
 from gifthorse.core.errors import DataError
 from gifthorse.core.journal import Journal
 from gifthorse.core.types import Need
@@ -28,35 +28,6 @@ class TextGenerator(Protocol):
 
     def digest(self) -> str:
         """``sha256:…`` over architecture, weights, vocabulary and chat template."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Deadline:
-    """When work has to stop; ``at`` is on ``time.monotonic``'s clock, infinite for never."""
-
-    at: float = field(default=float("inf"))
-
-    @classmethod
-    def after(cls, seconds: float) -> "Deadline":
-        """So many seconds from now.
-
-        Raises:
-            DataError: Not above 0.
-        """
-        if not seconds > 0:
-            raise DataError(f"a budget must be above 0 seconds, got {seconds:g}")
-        return cls(at=time.monotonic() + seconds)
-
-    @property
-    def left(self) -> float:
-        """Seconds that are left, at least 0."""
-        return max(0.0, self.at - time.monotonic())
-
-    def part(self, share: float) -> "Deadline":
-        """The end of this share, in (0, 1], of what is left."""
-        return (
-            self if self.at == float("inf") else Deadline(at=time.monotonic() + share * self.left)
-        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

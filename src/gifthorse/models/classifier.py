@@ -9,7 +9,7 @@ import hashlib
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -17,16 +17,22 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from gifthorse.core.deadline import Deadline
 from gifthorse.core.errors import ModelError, NotApplicableError
 from gifthorse.core.types import Model, Need
 
 
 @dataclass(slots=True)
 class PassMeter:
-    """Images sent forward through a model, and images that a gradient was taken through."""
+    """Images sent forward through a model, and images that a gradient was taken through.
+
+    With a ``deadline`` the model refuses to go on after it: whatever a method does between two
+    forward passes, it stops there.
+    """
 
     forward: int = 0
     backward: int = 0
+    deadline: Deadline = field(default_factory=Deadline)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,7 +166,12 @@ class ImageClassifier:
         return x.contiguous(memory_format=torch.channels_last)
 
     def logits(self, x: Tensor) -> Tensor:
-        """Logits (n, classes) of pictures (n, c, h, w) in [0, 1]; differentiable."""
+        """Logits (n, classes) of pictures (n, c, h, w) in [0, 1]; differentiable.
+
+        Raises:
+            OutOfTimeError: The deadline of the meter has passed.
+        """
+        self.meter.deadline.check()
         self.meter.forward += len(x)
         out = _logits_of(self.module(self.normalise(x)))
         if out.requires_grad:

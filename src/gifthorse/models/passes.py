@@ -11,6 +11,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 import torch
 
+from gifthorse.core.deadline import Deadline
 from gifthorse.core.errors import ModelError
 from gifthorse.core.types import (
     Cost,
@@ -109,14 +110,19 @@ class Metered(Protocol):
 
 
 @contextmanager
-def metered(*classifiers: Metered) -> Iterator[Bill]:
-    """Measure what a block of work costs on these models."""
+def metered(*classifiers: Metered, deadline: Deadline | None = None) -> Iterator[Bill]:
+    """Measure what a block of work costs on these models, which stop at the deadline."""
     bill = Bill(Cost())
+    former = [c.meter.deadline for c in classifiers]
+    for classifier in classifiers:
+        classifier.meter.deadline = deadline or classifier.meter.deadline
     before = [(c.meter.forward, c.meter.backward) for c in classifiers]
     start, busy = time.perf_counter(), time.process_time()
     try:
         yield bill
     finally:
+        for classifier, earlier in zip(classifiers, former, strict=True):
+            classifier.meter.deadline = earlier
         bill.cost = Cost(
             seconds=time.perf_counter() - start,
             forward_passes=sum(

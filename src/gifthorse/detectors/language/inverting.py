@@ -18,8 +18,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gifthorse.core.deadline import Deadline
 from gifthorse.core.journal import Journal
-from gifthorse.core.language import Deadline
 from gifthorse.core.types import Progress
 from gifthorse.detectors.language.shared_prefix import SharedPrefix, Trees
 from gifthorse.models.language.model import LanguageModel
