@@ -44,12 +44,14 @@ class Preprocessing:
         std: Divided by, one value a channel.
         size: (height, width) that the network takes; None if it takes any.
         resize: Whether pictures of another size are resized (bilinear, antialiased) or refused.
+        blue_first: Whether the network takes blue, green, red; mean and std are in its order.
     """
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
     size: tuple[int, int] | None = None
     resize: bool = False
+    blue_first: bool = False
 
     def __post_init__(self) -> None:
         if len(self.mean) != len(self.std) or not self.mean:
@@ -162,6 +164,8 @@ class ImageClassifier:
         size = self.preprocessing.size
         if self.preprocessing.resize and size is not None and x.shape[-2:] != size:
             x = functional.interpolate(x, size, mode="bilinear", antialias=True)
+        if self.preprocessing.blue_first:
+            x = x.flip(1)
         x = (x - self._mean) / self._std
         return x.contiguous(memory_format=torch.channels_last)
 
@@ -227,7 +231,8 @@ class ImageClassifier:
         """``sha256:…`` over preprocessing, class names, and every parameter and buffer."""
         sha = hashlib.sha256()
         pre = self.preprocessing
-        sha.update(json.dumps([self.class_names, pre.mean, pre.std, pre.size, pre.resize]).encode())
+        facts = [self.class_names, pre.mean, pre.std, pre.size, pre.resize]
+        sha.update(json.dumps([*facts, "blue first"] if pre.blue_first else facts).encode())
         # Two networks can share weights and differ in an activation.
         kinds = [(key, type(part).__qualname__) for key, part in self.module.named_modules()]
         sha.update(json.dumps(kinds).encode())

@@ -1,6 +1,7 @@
 """What every model directory must pass before transformers sees it; never runs code from it."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from gifthorse.core.errors import ModelError
 
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.h5", "*.msgpack")
 _HUB_PATTERNS = ["*.json", "*.safetensors", "*.jinja"]
+_HUB_NAME = re.compile(r"(?:https?://huggingface\.co/)?([\w.-]+/[\w.-]+?)/?")
 _LARGEST_JSON = 32 << 20
 
 
@@ -32,14 +34,14 @@ def model_directory(source: str | Path) -> Path:
         try:
             return Path(snapshot_download(text[4:], allow_patterns=_HUB_PATTERNS))
         except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-            raise ModelError(
-                f"cannot fetch {text[4:]!r} from the hub: {error}; a local directory always works"
-            ) from error
+            raise ModelError(_not_fetched(text[4:], error)) from error
     path = Path(source)
     if not path.exists():
+        named = _HUB_NAME.fullmatch(text)
+        hub = f"hub:{named.group(1)}" if named else "hub:OWNER/NAME"
         raise ModelError(
-            f"no such model: {path}; expected a directory with config.json and model.safetensors, "
-            "or hub:OWNER/NAME to download one"
+            f"no such model: {text}; expected a directory with config.json and model.safetensors, "
+            f"or {hub} to download one"
         )
     if not path.is_dir():
         raise ModelError(
@@ -47,6 +49,25 @@ def model_directory(source: str | Path) -> Path:
             "model.safetensors"
         )
     return path
+
+
+def _not_fetched(name: str, error: Exception) -> str:
+    """One sentence: which of a wrong name, no such model, no permission and no network it was."""
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HFValidationError,
+        RepositoryNotFoundError,
+    )
+
+    if isinstance(error, HFValidationError):
+        why = "that is no name on the hub; expected OWNER/NAME"
+    elif isinstance(error, GatedRepoError):
+        why = "its owner lets only some people download it; log in with `hf auth login`"
+    elif isinstance(error, RepositoryNotFoundError):
+        why = "there is no such model, or it is private"
+    else:
+        why = f"the hub cannot be reached and the model is not in the cache ({one_line(error)})"
+    return f"cannot fetch {name!r} from the hub: {why}; a local directory always works"
 
 
 def read_json(path: Path, purpose: str) -> dict[str, Any]:

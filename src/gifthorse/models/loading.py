@@ -45,6 +45,7 @@ def load_classifier(
     directory = model_directory(source)
     config = read_json(directory / "config.json", "describes the model")
     check_config(directory, config)
+    _check_labels(directory, config)
     check_weights(directory)
     module, names = _build(directory, config)
     pre = _preprocessing(directory, module.config, image_size)
@@ -67,6 +68,31 @@ def resize_goal(source: str | Path) -> tuple[int, int] | None:
         return _preprocessor_size(data) if data.get("do_resize", False) else None
     except (TypeError, ValueError, KeyError, IndexError, ArithmeticError) as error:
         raise ModelError(f"{path} is not understood: {error}") from error
+
+
+def _check_labels(directory: Path, config: dict[str, Any]) -> None:
+    """``id2label``, if there, maps whole numbers to names; transformers fails less clearly."""
+    labels = config.get("id2label")
+    if labels is None:
+        return
+    if not isinstance(labels, dict):
+        raise ModelError(
+            f"{directory}: id2label in config.json is a {type(labels).__name__}; expected an "
+            'object such as {"0": "cat", "1": "dog"}'
+        )
+    for key in labels:
+        if not key.isdecimal():
+            raise ModelError(
+                f"{directory}: id2label in config.json has the key {key[:40]!r}; expected the "
+                'number of a class, such as "0"'
+            )
+
+
+def _name_of(value: Any, place: int) -> str:
+    """Some files keep several words for a class, or none."""
+    if isinstance(value, list | tuple):
+        return ", ".join(str(part) for part in value)
+    return f"class {place}" if value is None else str(value)
 
 
 def _build(directory: Path, config: dict[str, Any]) -> tuple[Any, tuple[str, ...]]:
@@ -96,6 +122,7 @@ def _build(directory: Path, config: dict[str, Any]) -> tuple[Any, tuple[str, ...
             local_files_only=True,
             trust_remote_code=False,
             output_loading_info=True,
+            ignore_mismatched_sizes=True,  # they are refused below, with a better reason
             dtype=torch.float32,
         )
     except ModelError:
@@ -114,7 +141,7 @@ def _build(directory: Path, config: dict[str, Any]) -> tuple[Any, tuple[str, ...
             f"{directory}: {len(absent)} weights are missing or of another shape than config.json "
             f"says (first: {absent[0]}); they would be random"
         )
-    names = {int(key): str(name) for key, name in module.config.id2label.items()}
+    names = {int(key): _name_of(name, int(key)) for key, name in module.config.id2label.items()}
     count = int(module.config.num_labels)
     if sorted(names) != list(range(count)):
         raise ModelError(f"{directory}: id2label does not name the classes 0 … {count - 1}")
@@ -138,21 +165,30 @@ def _preprocessing(
 def _parse_preprocessing(
     data: dict[str, Any], channels: int, fallback: tuple[int, int] | None
 ) -> Preprocessing:
+    kind = str(data.get("image_processor_type", data.get("feature_extractor_type", "")))
     if data.get("do_normalize", "image_mean" in data):
         mean = _per_channel(data.get("image_mean", 0.5), channels)
         std = _per_channel(data.get("image_std", 0.5), channels)
     else:
         mean, std = (0.0,) * channels, (1.0,) * channels
-    if not data.get("do_rescale", True):
-        # The network was trained on 0 … 255; our pixels are in [0, 1].
-        mean, std = tuple(m / 255 for m in mean), tuple(s / 255 for s in std)
-    elif data:
-        factor = float(data.get("rescale_factor", 1 / 255)) * 255
-        if not math.isclose(factor, 1.0, rel_tol=1e-3):
-            mean, std = tuple(m / factor for m in mean), tuple(s / factor for s in std)
+    # The network gets (levels · factor − offset − mean) / std, and our pixels are levels / 255.
+    factor = 255.0
+    if data.get("do_rescale", True):
+        factor *= float(data.get("rescale_factor", 1 / 255))
+        if data.get("rescale_offset", False):  # EfficientNet: to [-1, 1]
+            mean = tuple(m + 1 for m in mean)
+    # EfficientNet divides a second time for classification, after whatever came before.
+    if "EfficientNet" in kind and data.get("include_top", True):
+        again = _per_channel(data.get("image_std", 0.5), channels)
+        std = tuple(s * more for s, more in zip(std, again, strict=True))
+    if not math.isclose(factor, 1.0, rel_tol=1e-3):
+        mean, std = tuple(m / factor for m in mean), tuple(s / factor for s in std)
     size = _preprocessor_size(data)
     resize = bool(data.get("do_resize", False)) and size is not None
-    return Preprocessing(mean=mean, std=std, size=size or fallback, resize=resize)
+    flipped = bool(data.get("do_flip_channel_order", "MobileViT" in kind)) and channels == 3
+    return Preprocessing(
+        mean=mean, std=std, size=size or fallback, resize=resize, blue_first=flipped
+    )
 
 
 def _preprocessor_size(data: dict[str, Any]) -> tuple[int, int] | None:
@@ -175,6 +211,10 @@ def _size(value: Any) -> tuple[int, int] | None:
     if isinstance(value, dict):
         if "shortest_edge" in value:
             value = value["shortest_edge"]
+        elif not {"height", "width"} <= set(value):
+            raise ValueError(
+                f"a size of {sorted(value)}; expected height and width, or shortest_edge"
+            )
         else:
             return _positive(int(value["height"]), int(value["width"]))
     if isinstance(value, list):

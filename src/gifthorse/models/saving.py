@@ -50,6 +50,10 @@ def _write_files(classifier: ImageClassifier, module: Any, scratch: Path) -> Non
     module.save_pretrained(scratch)
     _write_names(scratch / "config.json", classifier.class_names)
     pre, shape = classifier.preprocessing, classifier.input_shape
+    if pre.blue_first:
+        raise ModelError(
+            f"{classifier.name} takes blue first, and no processor's file says all of it"
+        )
     (scratch / "preprocessor_config.json").write_text(
         json.dumps(
             {
