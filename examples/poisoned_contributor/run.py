@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from gifthorse.attacks.data.badnets import BadNets
+from gifthorse.auditing.audit import audit
 from gifthorse.auditing.scan import scan
 from gifthorse.core.errors import TrustError
 from gifthorse.core.record import AuditRecord
@@ -69,10 +70,12 @@ class Settings:
 class Outcome:
     """What happened, for the test of this example."""
 
+    first_audit: AuditRecord
     first_scan: AuditRecord
     lineage: Lineage
     checked: Checked
     second_scan: AuditRecord
+    second_audit: AuditRecord
     accepted: str
     refused: str
     planted: frozenset[int]
@@ -102,10 +105,12 @@ def main(out: Path, settings: Settings, tell: Tell) -> Outcome:
     tell("2. A model is trained; the recorder attests what it consumed, and the trainer signs.")
     model = trained(out / "model", whole, manifest, settings, keys["trainer"], version="1.0")
 
-    tell("3. The data is scanned with that model.")
+    tell("3. The model is audited with pictures known to be clean, and its data scanned with it.")
+    first_audit = audited(out / "model", settings)
+    tell(f"   model: {first_audit.verdict}: {first_audit.reason}")
     first = scan(whole, model=model, seed=settings.seed)
     (out / "scan.json").write_text(first.model_dump_json(indent=1), encoding="utf-8")
-    tell(f"   {first.verdict}: {first.reason}")
+    tell(f"   data: {first.verdict}: {first.reason}")
     if first.verdict is not Verdict.FLAGGED:
         raise SystemExit("nothing was found; there is no story to tell")
 
@@ -131,11 +136,13 @@ def main(out: Path, settings: Settings, tell: Tell) -> Outcome:
     rest, remaining = without(out, whole, manifest, suspect)
     tell(f"   {remaining.head.removed} pictures taken out, {remaining.head.size} stay")
 
-    tell("7. A model is trained on the rest, and that data is scanned again.")
+    tell("7. A model is trained on the rest; that data and that model are examined again.")
     again = trained(out / "model2", rest, remaining, settings, keys["trainer"], version="2.0")
     second = scan(rest, model=again, seed=settings.seed)
     (out / "scan2.json").write_text(second.model_dump_json(indent=1), encoding="utf-8")
-    tell(f"   {second.verdict}: {second.reason}")
+    tell(f"   data: {second.verdict}: {second.reason}")
+    second_audit = audited(out / "model2", settings)
+    tell(f"   model: {second_audit.verdict}: {second_audit.reason}")
 
     tell("8. The policy wants version 2 and revokes the old weights.")
     policy = write_policy(out, lineage)
@@ -148,10 +155,12 @@ def main(out: Path, settings: Settings, tell: Tell) -> Outcome:
         refused = str(error)
     tell(f"   model: refused: {refused}")
     return Outcome(
+        first_audit=first_audit,
         first_scan=first,
         lineage=lineage,
         checked=checked,
         second_scan=second,
+        second_audit=second_audit,
         accepted=accepted.name,
         refused=refused,
         planted=planted,
@@ -238,6 +247,16 @@ def trained(
     recorder.attest(place, key=key, digest=load_classifier(place).digest())
     sign(place, key=key, name="acme/signs", version=version)
     return model
+
+
+def audited(place: Path, settings: Settings) -> AuditRecord:
+    """The audit of a model directory, files first, with pictures that nobody delivered."""
+    trusted = load("signs", split="test", seed=settings.seed + 1)
+    record = audit(place, trusted=trusted, seed=settings.seed)
+    (place.parent / f"{place.name}-audit.json").write_text(
+        record.model_dump_json(indent=1), encoding="utf-8"
+    )
+    return record
 
 
 def third_party(out: Path, keys: dict[str, PrivateKey]) -> Checked:

@@ -4,7 +4,8 @@
     record = gifthorse.scan("npz:data.npz")                          # which samples are poisoned?
     record = gifthorse.scan_files("./download")                      # can loading it run code?
     result = gifthorse.repair("./model", trusted="folder:./photos")  # can it be saved?
-    model = gifthorse.load("./model", policy="trust.toml")           # only if it is signed
+    gifthorse.verify("./model", policy="trust.toml")                 # is it what was signed?
+    model = gifthorse.load("./model", policy="trust.toml")           # only that is loaded
 
 The names below are imported when they are first used, so that `import gifthorse` stays fast.
 """
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from gifthorse.models.loading import load_classifier
     from gifthorse.models.verified import load
     from gifthorse.provenance.files.scan import scan_files
+    from gifthorse.provenance.trusting import verify
     from gifthorse.report.write import write_report
 
 _PUBLIC = {
@@ -43,6 +45,7 @@ _PUBLIC = {
     "repair": "gifthorse.auditing.repair",
     "scan": "gifthorse.auditing.scan",
     "scan_files": "gifthorse.provenance.files.scan",
+    "verify": "gifthorse.provenance.trusting",
     "write_report": "gifthorse.report.write",
 }
 
@@ -61,6 +64,7 @@ __all__ = [
     "repair",
     "scan",
     "scan_files",
+    "verify",
     "write_report",
 ]
 

@@ -198,6 +198,15 @@ def test_a_signed_pickle_is_not_opened(tmp_path: Path, alice: PrivateKey) -> Non
         gifthorse.load(place, key=alice.public)
 
 
+def test_verifying_without_loading_is_one_call(bert: Path, alice: PrivateKey) -> None:
+    assert gifthorse.verify(bert, key=alice.public, name="acme/bert").name == "acme/bert"
+    (bert / "extra.py").write_text("")
+    with pytest.raises(TrustError, match="not signed"):
+        gifthorse.verify(str(bert), key=[alice.public])
+    with pytest.raises(TrustInputError, match="whom"):
+        gifthorse.verify(bert)
+
+
 def test_the_question_itself(bert: Path, alice: PrivateKey) -> None:
     with pytest.raises(TrustInputError, match="whom"):
         gifthorse.load(bert)

@@ -25,9 +25,9 @@ from gifthorse.models.directories import one_line
 from gifthorse.models.verified_models import ADAPTER, adapter_in, is_model_class, model_in
 from gifthorse.models.verified_readers import read_copies
 from gifthorse.models.verified_tensors import state_dict_in
-from gifthorse.provenance.keys import PublicKey, read_public_key
 from gifthorse.provenance.opened import Opened, open_verified
-from gifthorse.provenance.policy import Policy, policy_for_keys, read_policy
+from gifthorse.provenance.policy import Policy
+from gifthorse.provenance.trusting import Key, trusted
 
 _NEVER = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.h5", "*.msgpack", "*.onnx", "*.gguf")
 _OURS = frozenset(
@@ -35,8 +35,6 @@ _OURS = frozenset(
     | {"output_loading_info", "subfolder", "variant", "gguf_file", "revision", "code_revision"}
     | {"pretrained_model_name_or_path", "adapter_kwargs", "key_mapping", "weights_only"}
 )
-
-Key = PublicKey | Path | str
 
 
 def load(
@@ -77,7 +75,7 @@ def load(
     given = dict(options or {})
     if _OURS & set(given):
         raise TrustInputError(f"options may not hold {', '.join(sorted(_OURS & set(given)))}")
-    trusted = _policy(policy, key)
+    whom = trusted(policy, key)
     weights = any(one in (None, dict) or is_model_class(one) for one in kinds)
 
     def wanted(file: str) -> bool:
@@ -87,7 +85,7 @@ def load(
 
     opened = open_verified(
         Path(path),
-        policy=trusted,
+        policy=whom,
         signature=None if signature is None else Path(signature),
         name=name,
         wanted=wanted,
@@ -116,15 +114,3 @@ def _make(
     if not hasattr(kind, "from_pretrained"):
         raise TrustInputError(f"{kind!r} is neither a class with from_pretrained nor dict")
     return read_copies(opened, kind, options)
-
-
-def _policy(policy: Policy | Path | str | None, key: Key | Sequence[Key] | None) -> Policy:
-    if (policy is None) == (key is None):
-        raise TrustInputError("whom do you trust? Give either policy or key")
-    if isinstance(policy, Policy):
-        return policy
-    if policy is not None:
-        return read_policy(policy)
-    keys = [key] if isinstance(key, PublicKey | Path | str) else list(key or ())
-    found = [k if isinstance(k, PublicKey) else read_public_key(Path(k)) for k in keys]
-    return policy_for_keys(found, threshold=len(found))
