@@ -50,6 +50,13 @@ def schema() -> str:
     return json.dumps(record_schema(), indent=2, sort_keys=True) + "\n"
 
 
+def trust() -> str:
+    """The JSON schema of ``trust.toml``, which editors understand for TOML too."""
+    from gifthorse.provenance.policy import PolicyFile
+
+    return json.dumps(PolicyFile.model_json_schema(), indent=2, sort_keys=True) + "\n"
+
+
 def trial() -> str:
     """The JSON schema of a trial in a ledger."""
     from gifthorse.bench.trial_record import trial_schema
@@ -63,6 +70,7 @@ def main() -> int:
         DOCS / "reference" / "command-line.md": command_line(),
         DOCS / "formats" / "record.schema.json": schema(),
         DOCS / "formats" / "trial.schema.json": trial(),
+        DOCS / "formats" / "trust.schema.json": trust(),
     }
     stale = [p for p, text in pages.items() if not p.exists() or p.read_text("utf-8") != text]
     if "--check" in sys.argv:

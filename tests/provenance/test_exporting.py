@@ -74,6 +74,16 @@ def test_spdx_is_valid(run: Run) -> None:
     assert isinstance(data, v3_0_1.dataset_DatasetPackage)
     assert data.name == "signs"
     assert {getattr(one, "name", "") for one in data.originatedBy} == set(PEOPLE)
+    # Written again, so that properties which every element must have are checked too.
+    written = BytesIO()
+    v3_0_1.JSONLDSerializer().write(objects, written)
+    again = json.loads(written.getvalue())
+    assert len(again["@graph"]) == len(made["@graph"])
+    del made["@graph"][-1]["creationInfo"]
+    broken = v3_0_1.SHACLObjectSet()
+    v3_0_1.JSONLDDeserializer().read(BytesIO(json.dumps(made).encode()), broken)
+    with pytest.raises(ValueError, match="required"):
+        v3_0_1.JSONLDSerializer().write(broken, BytesIO())
     made["@graph"][2]["software_primaryPurpose"] = "nonsense"
     with pytest.raises(ValueError, match="nonsense"):
         v3_0_1.JSONLDDeserializer().read(

@@ -1,7 +1,10 @@
 """trust.toml: what it allows, what it refuses, and what is no policy."""
 
+import json
+import tomllib
 from pathlib import Path
 
+import jsonschema
 import pytest
 
 from gifthorse.core.errors import TrustError, TrustInputError
@@ -173,3 +176,14 @@ def test_a_policy_is_explained_in_words(folder: Path, alice: PrivateKey) -> None
     assert "REVOKED" in text
     with pytest.raises(TrustError, match="no rule"):
         explain_policy(trusted, name="other")
+
+
+def test_the_example_in_the_docs_fits_the_published_schema() -> None:
+    docs = Path(__file__).parents[2] / "docs"
+    schema = json.loads((docs / "formats" / "trust.schema.json").read_text("utf-8"))
+    page = (docs / "how-to" / "signing.md").read_text("utf-8")
+    example = tomllib.loads(page.split("```toml\n", 1)[1].split("```", 1)[0])
+    jsonschema.validate(example, schema)
+    example["rule"][0]["treshold"] = 2
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(example, schema)
