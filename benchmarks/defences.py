@@ -40,6 +40,7 @@ from gifthorse.models.saving import save_classifier
 from gifthorse.models.training import TrainingPlan
 from gifthorse.training.abl import Abl, Isolated
 from gifthorse.training.adversarial import AdversarialTraining
+from gifthorse.training.dbd import Dbd, Decoupled
 
 ATTACKS: dict[str, BadNets | Blended] = {
     "badnets": BadNets(target=3, rate=0.1, size=4),
@@ -144,7 +145,10 @@ def evidence_of(w: World, seed: int) -> list[Evidence]:
 
 
 def models(options: argparse.Namespace) -> None:
-    chosen = chosen_of(options, "linear_weights,channel_lipschitz,mm_bd,universality")
+    chosen = chosen_of(
+        options,
+        "linear_weights,channel_lipschitz,mm_bd,universality,abs,bti_dbf,feature_re",
+    )
     for name in ATTACKS:
         for seed in range(options.seeds):
             w = world(name, seed, options)
@@ -212,7 +216,10 @@ def one_input_detector(
 
 
 def data(options: argparse.Namespace) -> None:
-    chosen = chosen_of(options, "activation_clustering,spectral_signatures,scan,spectre,frequency")
+    chosen = chosen_of(
+        options,
+        "activation_clustering,spectral_signatures,scan,spectre,frequency,confusion_training",
+    )
     for name in ATTACKS:
         for seed in range(options.seeds):
             w = world(name, seed, options, rate=options.rate)
@@ -248,6 +255,7 @@ def training(options: argparse.Namespace) -> None:
         "abl": Abl(),
         "pgd": AdversarialTraining(kind="pgd"),
         "patch": AdversarialTraining(kind="patch"),
+        "dbd": Dbd(),
     }
     for name in ATTACKS:
         for seed in range(options.seeds):
@@ -269,8 +277,15 @@ def training(options: argparse.Namespace) -> None:
                     hits = int(w.poisoned[made.isolated].sum())
                     line = f", {hits} of {len(made.isolated)} isolated samples are poisoned"
                     made = made.model
+                if isinstance(made, Decoupled):
+                    hits = int(w.poisoned[made.distrusted].sum())
+                    line = f", {hits} of {int(w.poisoned.sum())} poisoned lost their label"
+                    made = made.model
                 ca, asr = w.measure(made)
-                print(f"{name} {seed} {label} CA {ca:.3f} ASR {asr:.3f}{line}, {seconds:.0f} s")
+                print(
+                    f"{name} {seed} {label} CA {ca:.3f} ASR {asr:.3f}{line}, {seconds:.0f} s",
+                    flush=True,
+                )
 
 
 def chosen_of(options: argparse.Namespace, everything: str) -> list[str]:

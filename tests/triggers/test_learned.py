@@ -7,7 +7,7 @@ from scipy import fft
 
 from gifthorse.attacks.data.low_frequency import low_pass
 from gifthorse.attacks.data.ssba import hide
-from gifthorse.attacks.generators import picture_network
+from gifthorse.models.generators import picture_network
 from gifthorse.triggers.learned import Additive, Generated, Sticker
 
 

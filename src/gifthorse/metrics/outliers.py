@@ -68,6 +68,38 @@ def studentised_residuals(values: ScoreArray) -> ScoreArray:
     return np.asarray(residuals, dtype=np.float64)
 
 
+def standing_out(values: ScoreArray, *, least_spread: float) -> ScoreArray:
+    """How far each class's statistic lies above the others', in units of their spread.
+
+    The externally studentised residual (``studentised_residuals``), except that the spread is never
+    taken to be less than ``least_spread``: where all classes are nearly alike, a difference without
+    meaning would look enormous. That can only lower a positive residual, so the false-alarm rate
+    of the null still holds.
+
+    Args:
+        values: Shape (k,), k ≥ 3.
+        least_spread: Smallest standard deviation between classes that is believed.
+    """
+    n = len(values)
+    mean = (values.sum() - values) / (n - 1)
+    deviations = values - values.mean()
+    squares = (deviations**2).sum() - deviations**2 * n / (n - 1)
+    spread = np.sqrt(np.maximum(squares / (n - 2), least_spread**2) * n / (n - 1))
+    return np.asarray((values - mean) / spread)
+
+
+def spread_for(value: float, *, n: int, false_alarm_rate: float) -> float:
+    """The least spread with which one class at ``value`` and the others at 0 is just significant.
+
+    For ``standing_out``, where a paper gives an absolute threshold on a scale of its own: its
+    threshold is then what is needed at ``false_alarm_rate`` if no other class comes near, and more
+    where others do.
+    """
+    return value / (
+        StudentisedNull(n).threshold(false_alarm_rate).value * float(np.sqrt(n / (n - 1)))
+    )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SpreadPrior:
     """What is known beforehand of the spread of a statistic over a clean model's classes.

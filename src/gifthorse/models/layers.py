@@ -1,5 +1,7 @@
 """The stages of any network: the last feature map of every resolution, found by running it."""
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -57,3 +59,16 @@ def logits_and_maps(
         for handle in handles:
             handle.remove()
     return logits, [caught[name] for name in names]
+
+
+@contextmanager
+def altered(
+    classifier: ImageClassifier, name: str, change: Callable[[Tensor], Tensor]
+) -> Iterator[None]:
+    """While the block runs, what the module ``name`` gives is changed before it is passed on."""
+    layer = classifier.module.get_submodule(name)
+    handle = layer.register_forward_hook(lambda _m, _i, out: change(out))
+    try:
+        yield
+    finally:
+        handle.remove()

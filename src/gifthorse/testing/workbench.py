@@ -39,6 +39,9 @@ SHORT = {
     "inner_steps": 2,
     "warmup": 1,
     "restarts": 1,
+    "mask_steps": 4,
+    "confusion_steps": 30,
+    "retrainings": 0,
 }
 """Options that make a method short: the contract is about form, not about effect."""
 

@@ -23,10 +23,9 @@ from gifthorse.detectors.data.suspicion import (
     refined,
     separation,
     smaller,
-    standing_out,
     two_means_cut,
 )
-from gifthorse.metrics.outliers import studentised_residuals
+from gifthorse.metrics.outliers import standing_out, studentised_residuals
 
 
 def test_relative_size_points_to_the_smaller_cluster() -> None:

@@ -19,11 +19,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from gifthorse.attacks.data.poisoning import Aim, TriggerStrike, aim_of, poison_images
-from gifthorse.attacks.generators import PictureNetwork, picture_network
 from gifthorse.attacks.options import require_positive
 from gifthorse.core.protocols import Trainer
 from gifthorse.core.rng import draw_seed
 from gifthorse.core.types import ImageData, Planting, Progress
+from gifthorse.models.generators import PictureNetwork, picture_network
 from gifthorse.triggers.learned import Generated
 
 _BATCH = 32

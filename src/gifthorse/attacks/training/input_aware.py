@@ -20,12 +20,12 @@ from torch import Tensor
 from torch.nn import functional
 
 from gifthorse.attacks.data.poisoning import Aim, TriggerStrike, aim_of, no_poison
-from gifthorse.attacks.generators import PictureNetwork, picture_network
 from gifthorse.attacks.options import require_positive, require_share
 from gifthorse.attacks.training.loop import training_steps
 from gifthorse.core.protocols import Trainer
 from gifthorse.core.types import ImageData, Planting, Progress
 from gifthorse.models.classifier import ImageClassifier, as_classifier
+from gifthorse.models.generators import PictureNetwork, picture_network
 from gifthorse.models.training import TrainingPlan
 from gifthorse.triggers.learned import Generated
 

@@ -19,12 +19,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from gifthorse.attacks.data.poisoning import Aim, TriggerStrike, aim_of, no_poison
-from gifthorse.attacks.generators import picture_network
 from gifthorse.attacks.options import require_share
 from gifthorse.attacks.training.loop import training_steps
 from gifthorse.core.protocols import Trainer
 from gifthorse.core.types import ImageData, Planting, Progress
 from gifthorse.models.classifier import as_classifier
+from gifthorse.models.generators import picture_network
 from gifthorse.models.training import TrainingPlan
 from gifthorse.triggers.learned import Generated
 

@@ -54,9 +54,9 @@ from gifthorse.detectors.data.suspicion import (
     principal_basis,
     refined,
     smaller,
-    standing_out,
     starting_parts,
 )
+from gifthorse.metrics.outliers import standing_out
 
 _SPACES = ("contrast", "published")
 _SEARCH_SIZE = 2000

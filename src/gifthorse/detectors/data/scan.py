@@ -46,9 +46,9 @@ from gifthorse.detectors.data.suspicion import (
     contrast_basis,
     group_features,
     smaller,
-    standing_out,
     starting_parts,
 )
+from gifthorse.metrics.outliers import standing_out
 
 _LEAST_SPREAD = 0.1
 """Of log J / n between classes, so 10 %."""

@@ -44,9 +44,9 @@ from gifthorse.detectors.data.suspicion import (
     Matrix,
     group_features,
     principal_basis,
-    standing_out,
     stands_out_above,
 )
+from gifthorse.metrics.outliers import standing_out
 
 _REMOVALS = ("split", "published")
 _LEAST_SPREAD = 0.1

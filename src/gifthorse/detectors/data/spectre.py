@@ -32,8 +32,8 @@ from gifthorse.detectors.data.suspicion import (
     Matrix,
     group_features,
     principal_basis,
-    standing_out,
 )
+from gifthorse.metrics.outliers import standing_out
 
 _LEAST_SPREAD = 0.1
 _RIDGE = 1e-6

@@ -95,26 +95,6 @@ def stands_out_above(count: int) -> float:
     return float(StudentisedNull(count).threshold(0.05).value)
 
 
-def standing_out(values: ScoreArray, *, least_spread: float) -> ScoreArray:
-    """How far each class's statistic lies above the others', in units of their spread.
-
-    The externally studentised residual (see ``metrics.outliers``), except that the spread is never
-    taken to be less than ``least_spread``: where all classes are nearly alike, a difference without
-    meaning would look enormous. That can only lower a positive residual, so the false-alarm rate
-    of the null still holds.
-
-    Args:
-        values: Shape (k,), k ≥ 3.
-        least_spread: Smallest standard deviation between classes that is believed.
-    """
-    n = len(values)
-    mean = (values.sum() - values) / (n - 1)
-    deviations = values - values.mean()
-    squares = (deviations**2).sum() - deviations**2 * n / (n - 1)
-    spread = np.sqrt(np.maximum(squares / (n - 2), least_spread**2) * n / (n - 1))
-    return np.asarray((values - mean) / spread)
-
-
 _KEPT: WeakKeyDictionary[Features, tuple[IntArray, Groups]] = WeakKeyDictionary()
 """Both detectors of a scan ask for the same groups; kept for as long as the features are."""
 

@@ -3,10 +3,12 @@
 from collections.abc import Sequence
 
 import numpy as np
+import torch
 
 from gifthorse.core.exhibits import BarsExhibit, PicturesExhibit, picture
 from gifthorse.core.types import RecoveredTrigger, ScoreArray
 from gifthorse.detectors.models.trusted import Probe
+from gifthorse.models.decoupling import Painter
 
 _STAMPED = 4
 
@@ -38,6 +40,20 @@ def trigger_pictures(
             "If it looks like a sticker or a watermark rather than a ghost of the class, that is "
             "the backdoor's trigger or something close to it."
         ),
+        pictures=tuple(pictures),
+    )
+
+
+def painted_pictures(probe: Probe, painter: Painter, name: str) -> PicturesExhibit:
+    """Some trusted pictures before and after a generator changed them."""
+    x = probe.x[:_STAMPED]
+    with torch.inference_mode():
+        after = painter(x).cpu().numpy()
+    pictures = [picture(one, "trusted") for one in x.cpu().numpy()]
+    pictures += [picture(one, "painted") for one in after]
+    return PicturesExhibit(
+        title=f"What leads to {name!r} past the features of the class",
+        caption="A generator changed trusted pictures so that the model takes them for that class.",
         pictures=tuple(pictures),
     )
 

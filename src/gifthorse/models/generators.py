@@ -1,6 +1,7 @@
-"""Small networks that attackers train on the spot: they draw a trigger for a picture (our own).
+"""Small networks that are trained on the spot: they draw a trigger for a picture (our own).
 
-They stand for the much larger ones of the papers that name them (input-aware, LIRA, SSBA).
+Attackers use them to hide one, detectors to find one. They stand for the much larger ones of the
+papers that name them (input-aware, LIRA, SSBA, BTI-DBF, FeatureRE).
 """
 
 from typing import cast
