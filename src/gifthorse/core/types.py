@@ -220,19 +220,44 @@ class RecoveredTrigger:
         mask: How opaque it is at every pixel, shape (h, w), in [0, 1].
         pattern: Its colours, shape (c, h, w), in [0, 1].
         offset: Added everywhere, shape (c, h, w), in [-1, 1]; None for nothing.
+        flow: How far away every pixel is read first, in pixels, shape (2, h, w), x before y;
+            None for nowhere.
+        tone: Rule for colours, shape (c, c + 2): a matrix A, a shift b and a bend q, giving
+            x + A (x − ½) + b + q · 4 x (1 − x); None for none.
     """
 
     target: int
     mask: FloatArray
     pattern: FloatArray
     offset: FloatArray | None = None
+    flow: FloatArray | None = None
+    tone: FloatArray | None = None
 
     def stamp(self, x: FloatArray) -> FloatArray:
-        """A stamped copy of pictures (n, c, h, w): x · (1 − mask) + pattern · mask + offset."""
+        """A stamped copy of pictures (n, c, h, w): flow, tone, mask and offset, in this order."""
+        if self.flow is not None:
+            x = _moved(x, self.flow)
+        if self.tone is not None:
+            mixed = np.einsum("ij,njhw->nihw", self.tone[:, :-2], x - 0.5)
+            shift, bend = self.tone[:, -2, None, None], self.tone[:, -1, None, None]
+            x = np.asarray((x + mixed + shift + bend * 4 * x * (1 - x)).clip(0, 1))
         out = x * (1 - self.mask) + self.pattern * self.mask
         if self.offset is not None:
             out = (out + self.offset).clip(0, 1)
         return np.asarray(out, dtype=np.float32)
+
+
+def _moved(x: FloatArray, flow: FloatArray) -> FloatArray:
+    """Pictures (n, c, h, w) read elsewhere, between pixels linearly, at the border if beyond."""
+    height, width = x.shape[-2:]
+    rows = (np.arange(height)[:, None] + flow[1]).clip(0, height - 1)
+    columns = (np.arange(width)[None] + flow[0]).clip(0, width - 1)
+    top, left = np.floor(rows).astype(np.int64), np.floor(columns).astype(np.int64)
+    below, right = np.minimum(top + 1, height - 1), np.minimum(left + 1, width - 1)
+    down, across = rows - top, columns - left
+    upper = x[..., top, left] * (1 - across) + x[..., top, right] * across
+    lower = x[..., below, left] * (1 - across) + x[..., below, right] * across
+    return np.asarray(upper * (1 - down) + lower * down, dtype=np.float32)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,8 +11,8 @@ from gifthorse.core.types import Subject
 from gifthorse.data.images import ArrayImages
 from gifthorse.detectors.models import inversion
 from gifthorse.detectors.models.inversion import Additive, Batches, Masked, Race
+from gifthorse.detectors.models.ratios import per_picture_sizes
 from gifthorse.detectors.models.trusted import Probe, probe_of
-from gifthorse.detectors.models.universality import per_picture_sizes
 from gifthorse.models.classifier import ImageClassifier, Preprocessing
 
 Make = Callable[..., ImageClassifier]

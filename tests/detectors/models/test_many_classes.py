@@ -8,9 +8,10 @@ from torch import Tensor, nn
 from gifthorse.core.types import Subject, silent
 from gifthorse.data.images import ArrayImages
 from gifthorse.detectors.models.inversion import Masked
+from gifthorse.detectors.models.ratios import per_picture_sizes
 from gifthorse.detectors.models.screening import Screening, shortlist
 from gifthorse.detectors.models.trusted import Probe
-from gifthorse.detectors.models.universality import Universality, per_picture_sizes
+from gifthorse.detectors.models.universality import Universality
 from gifthorse.metrics.outliers import ControlNull, control_residuals
 from gifthorse.models.classifier import ImageClassifier, Preprocessing
 

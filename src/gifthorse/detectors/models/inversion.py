@@ -31,7 +31,10 @@ class Family(Protocol):
         """Fresh parameters for pictures of ``shape`` (c, h, w)."""
 
     def apply(self, parameters: list[Tensor], x: Tensor) -> Tensor:
-        """Every perturbation on every picture (n, c, h, w): (classes, n, c, h, w) in [0, 1]."""
+        """Every perturbation on every picture (n, c, h, w): (classes, n, c, h, w) in [0, 1].
+
+        Pictures may also come as (classes, n, c, h, w): every perturbation has its own.
+        """
 
     def size(self, parameters: list[Tensor]) -> Tensor:
         """How big each perturbation is, shape (classes,), ≥ 0, differentiable."""

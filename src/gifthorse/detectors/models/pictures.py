@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from gifthorse.core.exhibits import BarsExhibit, PicturesExhibit, picture
-from gifthorse.core.types import RecoveredTrigger, ScoreArray
+from gifthorse.core.exhibits import BarsExhibit, Picture, PicturesExhibit, picture
+from gifthorse.core.types import FloatArray, RecoveredTrigger, ScoreArray
 from gifthorse.detectors.models.trusted import Probe
 from gifthorse.models.decoupling import Painter
 
@@ -18,7 +18,14 @@ def trigger_pictures(
 ) -> PicturesExhibit:
     """Mask, pattern, and some trusted pictures before and after they are stamped."""
     target = names[trigger.target]
-    if trigger.offset is None:
+    pictures: list[Picture]
+    if trigger.flow is not None or trigger.tone is not None:
+        chart = _chart(trigger.pattern.shape)
+        pictures = [
+            picture(chart, "test chart"),
+            picture(trigger.stamp(chart[None])[0], "test chart, stamped"),
+        ]
+    elif trigger.offset is None:
         pictures = [
             picture(trigger.mask[None], "mask"),
             picture(trigger.pattern * trigger.mask, "trigger (pattern × mask)"),
@@ -71,6 +78,14 @@ def class_bars(
         highlight=(worst,),
         judged=judged,
     )
+
+
+def _chart(shape: tuple[int, ...]) -> FloatArray:
+    """Stripes across and down in all shades, shape (c, h, w): what warps and tones show on."""
+    rows, columns = np.meshgrid(np.arange(shape[1]), np.arange(shape[2]), indexing="ij")
+    lines = ((rows % 4 == 0) | (columns % 4 == 0)).astype(np.float32)
+    shades = np.linspace(0.2, 0.8, shape[2], dtype=np.float32)
+    return np.repeat((0.5 * lines + 0.5 * shades)[None], shape[0], axis=0)
 
 
 def _different_classes(

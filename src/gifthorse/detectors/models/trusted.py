@@ -26,6 +26,11 @@ class Probe:
     x: Tensor
     y: Tensor
 
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(c, h, w) of one picture."""
+        return (self.x.shape[1], self.x.shape[2], self.x.shape[3])
+
 
 def probe_of(
     subject: Subject, *, samples: int, rng: np.random.Generator
