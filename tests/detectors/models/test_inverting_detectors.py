@@ -87,8 +87,7 @@ def test_a_class_that_is_easy_both_ways_is_no_backdoor(
     sizes = [
         exhibit.values
         for exhibit in evidence.exhibits
-        if isinstance(exhibit, BarsExhibit)
-        and exhibit.title.startswith(("Additive", "Masked"))
+        if isinstance(exhibit, BarsExhibit) and exhibit.title.startswith(("Additive", "Masked"))
     ]
     assert len(sizes) == 2
     assert all(int(np.argmin(values)) == 3 for values in sizes)  # it is easy universally …

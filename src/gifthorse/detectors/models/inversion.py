@@ -12,6 +12,8 @@ from gifthorse.core.types import IntArray
 from gifthorse.detectors.models.trusted import Probe
 from gifthorse.models.classifier import ImageClassifier
 
+AWAY = -1
+"""In place of a class: anywhere but where the model puts the picture."""
 IMAGES_AT_ONCE = 1024
 """Pictures in one forward pass, so that memory is bounded whatever the number of classes."""
 _PIXELS_AT_ONCE = 1024 * 64 * 64
@@ -121,7 +123,8 @@ class Race:
         learning_rate: Of Adam, with the betas (0.5, 0.9) of Neural Cleanse.
         generator: For the start.
         classes: Towards these only, shape (k,); None for all. Everything that has a first axis
-            (classes,) then follows their order.
+            (classes,) then follows their order. ``AWAY`` stands for any class but the picture's.
+        pools: Which pictures each of them is about, shape (k, m), rows of the probe; None for all.
     """
 
     def __init__(
@@ -133,11 +136,13 @@ class Race:
         learning_rate: float,
         generator: torch.Generator,
         classes: IntArray | None = None,
+        pools: IntArray | None = None,
     ) -> None:
         self.classifier, self.probe, self.family = classifier, probe, family
         every = np.arange(classifier.n_classes, dtype=np.int64)
         chosen = every if classes is None else classes
         self.classes = torch.from_numpy(chosen).to(classifier.device)
+        self.pools = None if pools is None else torch.from_numpy(pools).to(classifier.device)
         shape = probe.x.shape
         started = family.start(len(chosen), (shape[1], shape[2], shape[3]), generator=generator)
         self.parameters = [p.to(classifier.device).requires_grad_(True) for p in started]
@@ -154,12 +159,12 @@ class Race:
             Before the step: share of pictures sent to the class, and sizes; both (classes,).
         """
         index = torch.from_numpy(rows).to(self.classifier.device)
-        x, y = self.probe.x[index], self.probe.y[index]
         self.optimizer.zero_grad(set_to_none=True)
         weights = weights.to(self.classifier.device)
         hits, sizes = [], []
-        for part in self._groups(len(x)):
+        for part in self._groups(len(index)):
             mine = [p[part] for p in self.parameters]
+            x, y = self._pictures(part, index)
             loss, hit, size = self._loss(mine, x, y, self.classes[part], weights[part])
             loss.backward()  # type: ignore[no-untyped-call]
             hits.append(hit)
@@ -170,23 +175,36 @@ class Race:
     def success(self) -> tuple[Tensor, Tensor]:
         """Share of *all* probe pictures sent to each class, and the sizes; both (classes,)."""
         hits = []
+        count = len(self.probe.x) if self.pools is None else self.pools.shape[1]
+        every = torch.arange(count, device=self.classifier.device)
         with torch.inference_mode():
-            for part in self._groups(len(self.probe.x)):
+            for part in self._groups(count):
                 mine = [p[part] for p in self.parameters]
-                classes = self.classes[part]
-                out = self._logits(mine, self.probe.x)
-                hits.append(_hit(out, self.probe.y, classes))
+                x, y = self._pictures(part, every)
+                hits.append(_hit(self._logits(mine, x), y, self.classes[part]))
             sizes = self.family.size(self.parameters)
         return torch.cat(hits).clone(), sizes.clone()
+
+    def _pictures(self, part: slice, index: Tensor) -> tuple[Tensor, Tensor]:
+        """Pictures (n, c, h, w) and predictions (1, n) for all, or (k, n, …) with pools."""
+        if self.pools is None:
+            return self.probe.x[index], self.probe.y[index][None]
+        rows = self.pools[part][:, index]
+        return self.probe.x[rows], self.probe.y[rows]
 
     def _loss(
         self, mine: list[Tensor], x: Tensor, y: Tensor, classes: Tensor, weights: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         out = self._logits(mine, x)
-        goal = classes.repeat_interleave(len(x))
-        loss = functional.cross_entropy(out.flatten(0, 1), goal, reduction="none")
-        counts = (y[None] != classes[:, None]).float()
-        loss = (loss.view(counts.shape) * counts).sum(1) / counts.sum(1).clamp(min=1)
+        y = y.expand(out.shape[:2])
+        away = classes == AWAY
+        goal = torch.where(away, 0, classes)[:, None].expand_as(y)
+        loss = functional.cross_entropy(out.flatten(0, 1), goal.flatten(), reduction="none")
+        loss = loss.view(y.shape)
+        if bool(away.any()):
+            loss = torch.where(away[:, None], _own_margin(out, y), loss)
+        counts = (y != classes[:, None]).float()
+        loss = (loss * counts).sum(1) / counts.sum(1).clamp(min=1)
         size = self.family.size(mine)
         hit = _hit(out.detach(), y, classes)
         return (loss + weights * size).sum(), hit, size.detach()
@@ -201,11 +219,19 @@ class Race:
         return [slice(i, i + width) for i in range(0, len(self.classes), width)]
 
 
+def _own_margin(out: Tensor, y: Tensor) -> Tensor:
+    """−log of the probability of any class but y, shape (k, n)."""
+    own = out.gather(2, y[..., None])[..., 0]
+    others = out.scatter(2, y[..., None], float("-inf")).logsumexp(2)
+    return functional.softplus(own - others)
+
+
 def _hit(logits: Tensor, y: Tensor, classes: Tensor) -> Tensor:
     """Share of pictures of other classes that end in each class, shape (classes,)."""
-    counts = (y[None] != classes[:, None]).float()
-    sent = (logits.argmax(-1) == classes[:, None]).float()
-    return (sent * counts).sum(1) / counts.sum(1).clamp(min=1)
+    counts = (y != classes[:, None]).float()
+    found = logits.argmax(-1)
+    sent = torch.where(classes[:, None] == AWAY, found != y, found == classes[:, None]).float()
+    return (sent * counts).sum(1) / counts.expand_as(sent).sum(1).clamp(min=1)
 
 
 class Batches:

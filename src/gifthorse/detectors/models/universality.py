@@ -29,7 +29,6 @@ from typing import ClassVar
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from gifthorse.core.errors import NotApplicableError
 from gifthorse.core.exhibits import BarsExhibit, Exhibit
@@ -44,7 +43,7 @@ from gifthorse.core.types import (
     Subject,
     Unit,
 )
-from gifthorse.detectors.models.inversion import Batches, Race
+from gifthorse.detectors.models.inversion import Race
 from gifthorse.detectors.models.pictures import class_bars, trigger_pictures
 from gifthorse.detectors.models.ratios import (
     KINDS,
@@ -55,6 +54,7 @@ from gifthorse.detectors.models.ratios import (
     per_picture_sizes,
 )
 from gifthorse.detectors.models.screening import Screening, shortlist
+from gifthorse.detectors.models.smallest import Schedule, smallest
 from gifthorse.detectors.models.trusted import Probe, probe_of
 from gifthorse.metrics.outliers import ControlNull, ModeratedNull
 from gifthorse.models.classifier import ImageClassifier
@@ -64,8 +64,6 @@ MANY_CELLS = 56
 """Among many classes, masks are constant on the cells of a grid of at most so many rows."""
 MANY_PICTURES, MANY_ALONE = 40, 24
 """Pictures of the search, and of per-picture sizes, among many classes."""
-_UP, _DOWN = 1.1, 0.85
-_CHECK_EVERY = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -233,7 +231,14 @@ class Universality:
             generator=generator,
             classes=heat.classes,
         )
-        best, kept = self._run(race, heat, rng, kind.name, progress)
+        plan = Schedule(
+            steps=heat.steps,
+            batch_size=heat.batch_size,
+            goal=self.goal,
+            first_weight=heat.first_weight,
+        )
+        what = f"{kind.name} inversion"
+        best, kept = smallest(race, plan, rng=rng, progress=progress, what=what)
         alone = None
         if kind.relative:
             alone = per_picture_sizes(classifier, heat.alone, kind.name, heat.classes)
@@ -277,27 +282,6 @@ class Universality:
             learning_rate=self.learning_rate * 2,
             first_weight=first,
         )
-
-    def _run(
-        self, race: Race, heat: _Heat, rng: np.random.Generator, name: str, progress: Progress
-    ) -> tuple[Tensor, list[Tensor]]:
-        """Smallest sizes that reached the goal (infinite if none), and their parameters."""
-        weights = torch.full((len(heat.classes),), heat.first_weight, device=race.classes.device)
-        batches = Batches(len(heat.probe.x), heat.batch_size, rng)
-        best = torch.full_like(weights, float("inf"))
-        kept = [p.detach().clone() for p in race.parameters]
-        for step in range(1, heat.steps + 1):
-            hits, _ = race.step(batches.draw(), weights)
-            weights = torch.where(hits >= self.goal, weights * _UP, weights * _DOWN)
-            checked = step % _CHECK_EVERY == 0 and step >= heat.steps // 3
-            if checked or step == heat.steps:
-                hits, sizes = race.success()
-                better = (hits >= self.goal) & (sizes < best)
-                best = torch.where(better, sizes, best)
-                for old, new in zip(kept, race.parameters, strict=True):
-                    old[better] = new.detach()[better]
-            progress(step, heat.steps, f"{name} inversion")
-        return best, kept
 
 
 def _bars(
