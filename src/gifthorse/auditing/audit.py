@@ -1,8 +1,18 @@
 """Audits a model: `gifthorse audit`."""
 
 from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
 
-from gifthorse.auditing.examine import Examination, Plan, cost_record, examine, plugins
+from gifthorse.auditing.banks import Bank, fitting, read_bank, shipped_banks
+from gifthorse.auditing.examine import (
+    Examination,
+    Plan,
+    cost_record,
+    examine,
+    plugins,
+    spec_record,
+)
 from gifthorse.auditing.files import check_files, not_loaded, with_files
 from gifthorse.auditing.subjects import Classifiers, Held, Pictures, data_record, hold, model_record
 from gifthorse.core.deadline import Deadline
@@ -14,6 +24,9 @@ from gifthorse.models.classifier import ImageClassifier
 from gifthorse.models.passes import metered, predict
 
 DEFAULT_DETECTORS = ("universality",)
+"""Detectors with a null of their own."""
+BANKED_DETECTORS = ("untargeted",)
+"""Part of the audit where a reference bank fits the model."""
 DEFAULT_SAMPLES = 200
 DEFAULT_FALSE_ALARM_RATE = 0.02
 UNRELIABLE_ACCURACY = 0.5
@@ -24,7 +37,8 @@ def audit(
     model: Classifiers,
     *,
     trusted: Pictures | None = None,
-    detectors: Sequence[str] = DEFAULT_DETECTORS,
+    detectors: Sequence[str] | None = None,
+    banks: Sequence[str | Path] | None = None,
     false_alarm_rate: float = DEFAULT_FALSE_ALARM_RATE,
     samples: int = DEFAULT_SAMPLES,
     budget: float | None = None,
@@ -40,7 +54,9 @@ def audit(
             ``ImageClassifier`` around any torch module.
         trusted: Some pictures (100 are enough) that you know are clean, with labels: a data set
             name or path, an ``ImageData``, or arrays.
-        detectors: Plugin names, with options as ``name:option=value,…``.
+        detectors: Plugin names, with options as ``name:option=value,…``. None for
+            ``DEFAULT_DETECTORS``, and those of ``BANKED_DETECTORS`` that a bank can judge.
+        banks: Reference bank files (``gifthorse calibrate``); None for those that are shipped.
         false_alarm_rate: How often a clean model may be flagged, in (0, 1).
         samples: Use at most so many trusted pictures.
         budget: Seconds that all of it may take; None for as long as it needs. Work stops at the
@@ -56,15 +72,46 @@ def audit(
         ModelError, DataError, SpecError: The input does not fit; nothing was examined.
     """
     deadline = Deadline() if budget is None else Deadline.after(budget)
-    plan = Plan(
-        detectors=plugins("detectors", detectors), false_alarm_rate=false_alarm_rate, seed=seed
-    )
+    names = DEFAULT_DETECTORS if detectors is None else detectors
+    plan = Plan(detectors=plugins("detectors", names), false_alarm_rate=false_alarm_rate, seed=seed)
+    known = shipped_banks() if banks is None else tuple(read_bank(Path(path)) for path in banks)
     files = check_files(model, progress=progress)
     if files is not None and files.verdict is Verdict.FLAGGED:
         return not_loaded(model, files, plan)
     held = hold(model, trusted, samples=samples, seed=seed)
+    held, plan = with_banks(held, plan, known, extend=detectors is None)
     record, _ = audit_held(held, plan, deadline=deadline, progress=progress)
     return record if files is None else with_files(record, files)
+
+
+def with_banks(held: Held, plan: Plan, known: Sequence[Bank], *, extend: bool) -> tuple[Held, Plan]:
+    """The plan with the banks that fit, and notes about those that do not.
+
+    Args:
+        held: The model with its trusted pictures.
+        plan: Detectors with nulls of their own.
+        known: Banks at hand.
+        extend: Add the ``BANKED_DETECTORS`` that these banks can judge.
+    """
+    fit, notes = fitting(known, held)
+    chosen, left_out = list(plan.detectors), []
+    if extend:
+        for detector in plugins("detectors", BANKED_DETECTORS):
+            spec = spec_record("detectors", detector)
+            if any(bank.null(spec) is not None for bank in fit):
+                chosen.append(detector)
+            else:
+                left_out.append(spec.name)
+    said = list(notes) if left_out else []
+    said += [
+        f"not checked by {name}, which sees backdoors that move every class to another one: no "
+        "reference bank fits this model, and gifthorse calibrate makes one"
+        for name in left_out
+    ]
+    return (
+        replace(held, notes=(*held.notes, *said)),
+        replace(plan, detectors=tuple(chosen), banks=fit),
+    )
 
 
 def audit_held(

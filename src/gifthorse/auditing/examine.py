@@ -7,7 +7,7 @@ detectors in the plan (Bonferroni), so the rate that the user states holds for t
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -34,6 +34,7 @@ from gifthorse.core.rng import child_rng
 from gifthorse.core.types import (
     Cost,
     Evidence,
+    Null,
     Progress,
     ScoreArray,
     Subject,
@@ -47,6 +48,13 @@ from gifthorse.provenance.files.issues import shown
 _LOWEST_P = 1e-300
 
 
+class KnownNulls(Protocol):
+    """A reference bank, as far as judging goes."""
+
+    def null(self, spec: SpecRecord) -> Null | None:
+        """The null of a detector with exactly these options, or None."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """What will be done.
@@ -56,12 +64,15 @@ class Plan:
         false_alarm_rate: How often a clean subject may be flagged by the whole audit, in (0, 1).
         seed: Of all randomness.
         kind: Of the plugins: ``detectors`` or ``language_detectors``.
+        banks: Reference banks that fit the subject: what they know of a detector with the same
+            options is its null, in place of its own.
     """
 
     detectors: tuple[Any, ...]
     false_alarm_rate: float
     seed: int = 0
     kind: str = "detectors"
+    banks: tuple["KnownNulls", ...] = ()
 
     def __post_init__(self) -> None:
         if not 0 < self.false_alarm_rate < 1:
@@ -185,7 +196,11 @@ def _one(
             reason = f"{type(error).__name__}: {error}"
     if seen is None:
         return _without(spec, detector, verdict, reason, bill.cost), None, bill.cost
-    null = detector.null(seen)
+    try:
+        null = _null(detector, seen, spec, plan)
+    except NotApplicableError as error:
+        reason = f"statistic {seen.statistic:.2f}, which cannot be judged: {error}"
+        return _without(spec, detector, Verdict.INCONCLUSIVE, reason, bill.cost), None, bill.cost
     threshold, p_value = null.threshold(rate), null.p_value(seen.statistic)
     flagged = seen.statistic > threshold.value
     verdict = Verdict.FLAGGED if flagged else Verdict.CLEAR
@@ -206,6 +221,15 @@ def _one(
         cost=cost_record(bill.cost),
     )
     return finding, seen, bill.cost
+
+
+def _null(detector: Any, seen: Evidence, spec: SpecRecord, plan: Plan) -> Null:
+    """What a bank knows of this detector, or else the detector's own null."""
+    known = [null for bank in plan.banks if (null := bank.null(spec)) is not None]
+    if known:
+        return known[0]
+    own: Null = detector.null(seen)
+    return own
 
 
 def _without(

@@ -43,6 +43,14 @@ def audit(
         list[str] | None,
         typer.Option("--detector", help="name or name:option=value,…; may be repeated."),
     ] = None,
+    bank: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--bank",
+            help="Image classifiers: reference bank (gifthorse calibrate) in place of those that "
+            "are shipped; may be repeated.",
+        ),
+    ] = None,
     false_alarm_rate: Rate_ = 0.02,
     samples: Annotated[
         int, typer.Option("--samples", min=2, help="Use at most so many trusted pictures.")
@@ -124,14 +132,14 @@ def audit(
     for given, option in ((base, "--base"), (resume, "--resume")):
         if given is not None:
             raise ModelError(f"{option} is for language models, and {model} is none")
-    from gifthorse.auditing.audit import DEFAULT_DETECTORS
     from gifthorse.auditing.audit import audit as run_audit
 
     with progress_bar() as progress:
         record = run_audit(
             model,
             trusted=trusted,
-            detectors=tuple(detector or DEFAULT_DETECTORS),
+            detectors=tuple(detector) if detector else None,
+            banks=tuple(bank) if bank else None,
             false_alarm_rate=false_alarm_rate,
             samples=samples,
             budget=None if budget is None else seconds(budget),

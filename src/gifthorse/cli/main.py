@@ -14,6 +14,7 @@ from gifthorse import __version__
 from gifthorse.cli import federated
 from gifthorse.cli.audit import audit
 from gifthorse.cli.bench import app as bench
+from gifthorse.cli.calibrate import calibrate
 from gifthorse.cli.console import err
 from gifthorse.cli.demo import demo
 from gifthorse.cli.export import export
@@ -40,6 +41,7 @@ app = typer.Typer(
 )
 app.command()(audit)
 app.command()(scan)
+app.command()(calibrate)
 app.command()(repair)
 app.command()(manifest)
 app.command()(trace)

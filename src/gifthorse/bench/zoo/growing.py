@@ -11,7 +11,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Literal
 
@@ -128,6 +128,26 @@ def read_zoo(zoo: Path) -> tuple[Population, list[Truth]]:
     except (OSError, ValueError, ValidationError) as error:
         raise LedgerError(f"{zoo} is not a zoo: {error}") from error
     return population, [read_truth(path.parent) for path in sorted(zoo.glob("*/truth.json"))]
+
+
+def is_zoo(place: Path) -> bool:
+    """Whether a directory holds a zoo."""
+    return (place / _MARK).is_file()
+
+
+def clean_models(zoo: Path) -> Iterator[tuple[Path, ImageData]]:
+    """Directories of the clean models of a zoo, with the trusted pictures of each.
+
+    Raises:
+        LedgerError: No zoo, or a broken one.
+    """
+    _, truths = read_zoo(zoo)
+    trusted: dict[Pictures, ImageData] = {}
+    for truth in truths:
+        if truth.draw.clean is not None and not truth.failure:
+            if truth.draw.data not in trusted:
+                trusted[truth.draw.data] = trusted_pictures(truth.draw.data)
+            yield zoo / truth.draw.name / "model", trusted[truth.draw.data]
 
 
 def training_and_measuring(pictures: Pictures) -> tuple[ImageData, ImageData]:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from gifthorse.auditing.audit import DEFAULT_DETECTORS, DEFAULT_FALSE_ALARM_RATE, audit
+from gifthorse.auditing.audit import DEFAULT_FALSE_ALARM_RATE, audit
 from gifthorse.bench.zoo.growing import Truth, read_zoo, trusted_pictures
 from gifthorse.bench.zoo.population import Pictures
 from gifthorse.core.errors import LedgerError, SpecError
@@ -18,7 +18,8 @@ from gifthorse.metrics.rates import rate, roc_auc, roc_auc_interval
 PLANTED_FROM = 0.8
 """A planted model whose attack succeeds less often than this does not count: it never took."""
 
-SHIPPED = "+".join(DEFAULT_DETECTORS)
+SHIPPED = "shipped"
+"""The audit as it comes: its detectors, and the banks that fit."""
 _ROWS = "judged.jsonl"
 
 
@@ -126,7 +127,7 @@ def judge(
                 record = audit(
                     zoo / truth.draw.name / "model",
                     trusted=trusted[truth.draw.data],
-                    detectors=plan.split("+"),
+                    detectors=None if plan == SHIPPED else plan.split("+"),
                     samples=samples,
                     false_alarm_rate=false_alarm_rate,
                     seed=seed,

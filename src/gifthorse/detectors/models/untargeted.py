@@ -115,9 +115,16 @@ class Untargeted:
             ),
         )
 
-    def null(self, evidence: Evidence) -> Null | None:  # noqa: ARG002 - see above
-        """None: only a reference bank can judge this."""
-        return None
+    def null(self, evidence: Evidence) -> Null:  # noqa: ARG002 - see above
+        """There is none within the model.
+
+        Raises:
+            NotApplicableError: Always.
+        """
+        raise NotApplicableError(
+            "no reference bank of clean models such as this one was given; gifthorse calibrate "
+            "makes one"
+        )
 
 
 def _bars(names: tuple[str, ...], towards: FloatArray, away: float) -> BarsExhibit:
