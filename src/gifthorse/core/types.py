@@ -222,8 +222,6 @@ class RecoveredTrigger:
         offset: Added everywhere, shape (c, h, w), in [-1, 1]; None for nothing.
         flow: How far away every pixel is read first, in pixels, shape (2, h, w), x before y;
             None for nowhere.
-        tone: Rule for colours, shape (c, c + 2): a matrix A, a shift b and a bend q, giving
-            x + A (x − ½) + b + q · 4 x (1 − x); None for none.
     """
 
     target: int
@@ -231,16 +229,11 @@ class RecoveredTrigger:
     pattern: FloatArray
     offset: FloatArray | None = None
     flow: FloatArray | None = None
-    tone: FloatArray | None = None
 
     def stamp(self, x: FloatArray) -> FloatArray:
-        """A stamped copy of pictures (n, c, h, w): flow, tone, mask and offset, in this order."""
+        """A stamped copy of pictures (n, c, h, w): flow, mask and offset, in this order."""
         if self.flow is not None:
             x = _moved(x, self.flow)
-        if self.tone is not None:
-            mixed = np.einsum("ij,njhw->nihw", self.tone[:, :-2], x - 0.5)
-            shift, bend = self.tone[:, -2, None, None], self.tone[:, -1, None, None]
-            x = np.asarray((x + mixed + shift + bend * 4 * x * (1 - x)).clip(0, 1))
         out = x * (1 - self.mask) + self.pattern * self.mask
         if self.offset is not None:
             out = (out + self.offset).clip(0, 1)

@@ -1,4 +1,4 @@
-"""Kinds of perturbations that move or recolour what is there: warps and tones."""
+"""Perturbations that move what is there."""
 
 import torch
 from torch import Tensor
@@ -52,34 +52,6 @@ class Warped:
     def flow(self, parameters: list[Tensor], side: tuple[int, int]) -> Tensor:
         """How far away every pixel is read, in pixels, shape (classes, 2, h, w)."""
         return functional.interpolate(parameters[0], side, mode="bicubic", align_corners=True)
-
-
-class Toned:
-    """Other colours by one rule for all pixels: y = x + A (x − ½) + b + q · 4 x (1 − x), clipped.
-
-    A photo filter, to second order. The size is the norm of all coefficients.
-    """
-
-    def start(
-        self, classes: int, shape: tuple[int, int, int], generator: torch.Generator
-    ) -> list[Tensor]:
-        """A (classes, c, c), b and q (classes, c), close to zero."""
-        shapes = [(classes, shape[0], shape[0]), (classes, shape[0]), (classes, shape[0])]
-        return [0.02 * torch.randn(s, generator=generator) for s in shapes]
-
-    def apply(self, parameters: list[Tensor], x: Tensor) -> Tensor:
-        """Every rule on every picture (n, c, h, w), or on its own ones (classes, n, c, h, w)."""
-        if x.ndim == 4:
-            x = x.expand(len(parameters[0]), *x.shape)
-        mixed = torch.einsum("tij,tbjhw->tbihw", parameters[0], x - 0.5)
-        shift, bend = (value[:, None, :, None, None] for value in parameters[1:])
-        return (x + mixed + shift + bend * 4 * x * (1 - x)).clamp(0, 1)
-
-    def size(self, parameters: list[Tensor]) -> Tensor:
-        """Norms of all coefficients."""
-        flat = torch.cat([value.flatten(1) for value in parameters], dim=1)
-        norms: Tensor = torch.linalg.vector_norm(flat, dim=1)
-        return norms
 
 
 def _places(flow: Tensor) -> Tensor:

@@ -19,7 +19,7 @@ def trigger_pictures(
     """Mask, pattern, and some trusted pictures before and after they are stamped."""
     target = names[trigger.target]
     pictures: list[Picture]
-    if trigger.flow is not None or trigger.tone is not None:
+    if trigger.flow is not None:
         chart = _chart(trigger.pattern.shape)
         pictures = [
             picture(chart, "test chart"),
@@ -81,7 +81,7 @@ def class_bars(
 
 
 def _chart(shape: tuple[int, ...]) -> FloatArray:
-    """Stripes across and down in all shades, shape (c, h, w): what warps and tones show on."""
+    """Stripes across and down in all shades, shape (c, h, w): what warps show on."""
     rows, columns = np.meshgrid(np.arange(shape[1]), np.arange(shape[2]), indexing="ij")
     lines = ((rows % 4 == 0) | (columns % 4 == 0)).astype(np.float32)
     shades = np.linspace(0.2, 0.8, shape[2], dtype=np.float32)

@@ -1,8 +1,8 @@
 """What one family of perturbations found for every class, and how it is compared.
 
 For every class: U, the smallest universal size found, and for most families D, the median size that
-single pictures would need, to first order. Values are log(D / U), or −log U for warps and tones:
-a class that a warp leads to is near by a warp for every single picture too.
+single pictures would need, to first order. Values are log(D / U), or −log U for warps: a class that
+a warp leads to is near by a warp for every single picture too.
 """
 
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from gifthorse.core.errors import NotApplicableError
 from gifthorse.core.types import FloatArray, IntArray, RecoveredTrigger, ScoreArray
-from gifthorse.detectors.models.distortions import Toned, Warped
+from gifthorse.detectors.models.distortions import Warped
 from gifthorse.detectors.models.inversion import Additive, Masked
 from gifthorse.detectors.models.trusted import Probe
 from gifthorse.metrics.outliers import SpreadPrior, control_residuals, moderated_residuals
@@ -23,7 +23,7 @@ LEAST_REACHED = 0.75
 """Share of the controls that must be reached, or their spread says nothing."""
 _LEAST_FOUND = 3
 
-Searched = Additive | Masked | Warped | Toned
+Searched = Additive | Masked | Warped
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,7 +32,6 @@ class Kind:
 
     Attributes:
         name: For the record.
-        plural: As it is called in a sentence.
         first_weight: Weight of the size when the search begins.
         speed: Learning rate, in multiples of the detector's.
         relative: Whether universal sizes are compared with per-picture ones.
@@ -41,7 +40,6 @@ class Kind:
     """
 
     name: str
-    plural: str
     first_weight: float
     speed: float
     relative: bool
@@ -52,15 +50,12 @@ class Kind:
         """Fresh family of perturbations; ``cells`` as for ``Masked``."""
         if self.name == "masked":
             return Masked(start_opacity=0.12, cells=cells)
-        if self.name == "warp":
-            return Warped()
-        return Toned() if self.name == "tone" else Additive()
+        return Warped() if self.name == "warp" else Additive()
 
 
 KINDS = (
     Kind(
         name="additive",
-        plural="additive",
         first_weight=1e-2,
         speed=1.0,
         relative=True,
@@ -69,7 +64,6 @@ KINDS = (
     ),
     Kind(
         name="masked",
-        plural="masked",
         first_weight=1e-3,
         speed=1.0,
         relative=True,
@@ -78,20 +72,10 @@ KINDS = (
     ),
     Kind(
         name="warp",
-        plural="warp",
         first_weight=1e-1,
         speed=2.0,
         relative=False,
         prior=SpreadPrior(spread=0.2, weight=8.0),
-        basic=False,
-    ),
-    Kind(
-        name="tone",
-        plural="tone",
-        first_weight=1e-2,
-        speed=0.3,
-        relative=False,
-        prior=SpreadPrior(spread=0.3, weight=8.0),
         basic=False,
     ),
 )
@@ -197,9 +181,6 @@ def trigger_of(
     if isinstance(searched, Warped):
         flow = _numpy(searched.flow(parameters, (shape[1], shape[2]))[0])
         return RecoveredTrigger(target=target, mask=mask, pattern=pattern, flow=flow)
-    if isinstance(searched, Toned):
-        tone = torch.cat([parameters[0][0], *(value[0][:, None] for value in parameters[1:])], 1)
-        return RecoveredTrigger(target=target, mask=mask, pattern=pattern, tone=_numpy(tone))
     return RecoveredTrigger(
         target=target, mask=mask, pattern=pattern, offset=_numpy(parameters[0][0])
     )

@@ -12,9 +12,10 @@ A class that is naturally easy to reach is easy both ways. A backdoor is cheap o
 log(D_c / U_c) stands out against the other classes of the same model, which are its control group.
 
 Families: ``additive`` (x + δ, L2 norm; watermarks and patches), ``masked`` (an opaque mask, L1
-norm; small patches), ``warp`` (a smooth displacement) and ``tone`` (one rule for colours). The last
-two are judged by −log U_c alone. The statistic is the largest moderated residual over classes and
-families; Bonferroni pays for looking at all of them.
+norm; small patches) and ``warp`` (a smooth displacement), which is judged by −log U_c alone. The
+statistic is the largest moderated residual over classes and families; Bonferroni pays for looking
+at all of them. Rules for colours were tried as a fourth family and left out: clean networks differ
+so much in which class a tint leads to that they raised false alarms (docs/results.md).
 
 Many classes: a screening decides which are searched in full, by the first two families alone, and
 they are compared with controls drawn at random beforehand (``detectors/models/screening.py``,
