@@ -9,13 +9,15 @@ For every class c and every family of perturbations with a size:
 - D_c, the per-picture size: the median over pictures of the size that each would need on its own,
   to first order at no perturbation.
 A class that is naturally easy to reach is easy both ways. A backdoor is cheap only universally, so
-log(D_c / U_c) stands out against the other classes of the same model, which are its control group.
+½ log D_c − log U_c stands out against the other classes of the same model, which are its control
+group (why half: ``detectors/models/ratios.py``).
 
 Families: ``additive`` (x + δ, L2 norm; watermarks and patches), ``masked`` (an opaque mask, L1
 norm; small patches) and ``warp`` (a smooth displacement), which is judged by −log U_c alone. The
-statistic is the largest moderated residual over classes and families; Bonferroni pays for looking
-at all of them. Rules for colours were tried as a fourth family and left out: clean networks differ
-so much in which class a tint leads to that they raised false alarms (docs/results.md).
+statistic is the largest moderated residual over classes and families, and of the first two families
+together; Bonferroni pays for looking at all of them. Rules for colours were tried as a fourth
+family and left out: clean networks differ so much in which class a tint leads to that they raised
+false alarms (docs/results.md).
 
 Many classes: a screening decides which are searched in full, by the first two families alone, and
 they are compared with controls drawn at random beforehand (``detectors/models/screening.py``,
@@ -53,6 +55,7 @@ from gifthorse.detectors.models.ratios import (
     Result,
     Searched,
     per_picture_sizes,
+    together,
 )
 from gifthorse.detectors.models.screening import Screening, shortlist
 from gifthorse.detectors.models.smallest import Schedule, smallest
@@ -126,7 +129,10 @@ class Universality:
         classifier = folded(classifier)
         controls = self._controls(classifier.n_classes, rng)
         results, silent = self._results(classifier, probe, controls, rng, progress)
-        scores = np.max([result.scores() for result in results], axis=0)
+        every = [result.scores() for result in results]
+        if controls is None:
+            every.append(together(results))
+        scores = np.max(every, axis=0)
         worst = int(scores.argmax())
         # A class may have a result in some families alone: of those that were reached, or screened.
         heard = [result for result in results if result.reached(worst)]
@@ -151,6 +157,8 @@ class Universality:
             for result in heard
         ]
         said = [f"{r.kind.name} {r.scores()[worst]:.2f}" for r in heard]
+        if controls is None:
+            said.append(f"additive and masked together {every[-1][worst]:.2f}")
         notes = [f"residuals of {names[worst]!r} by family: {', '.join(said)}"]
         return Evidence(
             unit=Unit.CLASS,
@@ -170,7 +178,7 @@ class Universality:
         spreads = ", ".join(f"{kind.prior.spread:g} ({kind.name})" for kind in KINDS)
         return ModeratedNull(
             n=len(evidence.scores),
-            tests=len(KINDS),
+            tests=len(KINDS) + 1,
             weight=KINDS[0].prior.weight,
             priors=f"{spreads}, from clean development models",
         )
