@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from gifthorse.provenance.files.scan import scan_files
     from gifthorse.provenance.trusting import verify
     from gifthorse.report.write import write_report
+    from gifthorse.training.secure import train_securely
 
 _PUBLIC = {
     "ImageClassifier": "gifthorse.models.classifier",
@@ -45,6 +46,7 @@ _PUBLIC = {
     "repair": "gifthorse.auditing.repair",
     "scan": "gifthorse.auditing.scan",
     "scan_files": "gifthorse.provenance.files.scan",
+    "train_securely": "gifthorse.training.secure",
     "verify": "gifthorse.provenance.trusting",
     "write_report": "gifthorse.report.write",
 }
@@ -64,6 +66,7 @@ __all__ = [
     "repair",
     "scan",
     "scan_files",
+    "train_securely",
     "verify",
     "write_report",
 ]

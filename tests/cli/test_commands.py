@@ -130,7 +130,9 @@ def test_list_shows_every_kind(command: Command) -> None:
     assert "1708.06733" in page["paper"]
 
 
-@pytest.mark.parametrize("name", ["", "audit", "scan", "repair", "plant", "report", "list", "demo"])
+@pytest.mark.parametrize(
+    "name", ["", "audit", "scan", "repair", "plant", "train", "report", "list", "demo"]
+)
 def test_help_has_examples(name: str, command: Command) -> None:
     result = command(*name.split(), "--help")
     assert result.code == 0

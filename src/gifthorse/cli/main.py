@@ -28,6 +28,7 @@ from gifthorse.cli.report import report
 from gifthorse.cli.scan import scan
 from gifthorse.cli.sign import sign
 from gifthorse.cli.trace import trace
+from gifthorse.cli.train import train
 from gifthorse.cli.trust import trust
 from gifthorse.cli.verify import verify
 from gifthorse.core.errors import GifthorseError
@@ -48,6 +49,7 @@ app.command()(trace)
 app.command()(quarantine)
 app.command()(export)
 app.command()(plant)
+app.command()(train)
 app.command()(report)
 app.command()(keygen)
 app.command()(sign)

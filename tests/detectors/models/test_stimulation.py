@@ -51,7 +51,7 @@ class Maps(nn.Module):
     """Feature maps (n, CLASSES + 1, 2, 2)."""
 
     def forward(self, x: Tensor) -> Tensor:
-        bands = x[:, 0].unflatten(1, (CLASSES, BAND)).mean((2, 3))
+        bands = x[:, 0].reshape(-1, CLASSES, BAND * SIDE).mean(2)
         # Smooth, so that an inversion has a slope to follow.
         corner = functional.softplus(12 * (x[:, 0, :3, -3:].mean((1, 2)) - 0.4)) / 12
         seen = torch.cat([bands, corner[:, None]], 1)

@@ -242,7 +242,7 @@ def elevations(
         for level in _LEVELS:
 
             def push(out: Tensor, group: Tensor = group, level: float = level) -> Tensor:
-                pushed = out.unflatten(0, (len(group), -1)).clone()
+                pushed: Tensor = out.reshape(len(group), -1, *out.shape[1:]).clone()
                 pushed[torch.arange(len(group)), :, group] = level * peak
                 return pushed.flatten(0, 1)
 
