@@ -35,6 +35,7 @@ def test_something_of_every_kind_is_installed() -> None:
 
 BAD_VALUES = [
     ("aggregators", "anchored:trim=0.5"),
+    ("aggregators", "explained:momentum=1"),
     ("aggregators", "krum:assumed=-1"),
     ("aggregators", "trimmed_mean:trim=0.5"),
     ("aggregators", "multi_metrics:keep=0"),

@@ -3,6 +3,7 @@
 import importlib.util
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from gifthorse.core.errors import GifthorseError
 from gifthorse.detectors.clients.krum import MultiKrum
 from gifthorse.detectors.clients.mean import Mean
 from gifthorse.federated.gate import Reason
+from gifthorse.federated.removal import read_rounds
 
 HAS_FLOWER = importlib.util.find_spec("flwr") is not None
 needs_flower = pytest.mark.skipif(not HAS_FLOWER, reason="flwr is not installed")
@@ -170,15 +172,24 @@ def test_a_defence_rejects_an_attacker_that_the_gate_lets_pass() -> None:
 def test_a_restarted_server_goes_on_where_it_was(tmp_path: Path) -> None:
     from flwr.app import Array, ArrayRecord
 
-    place = tmp_path / "state.npz"
-    last = play(guarded(checkpoint=place), rounds=3)
-    again = guarded(checkpoint=place)
+    from gifthorse.federated.server_place import ServerPlace
+
+    place = ServerPlace(folder=tmp_path / "server", keep_updates=True)
+    last = play(guarded(place=place), rounds=3)
+    again = guarded(place=place)
     record, done = again.resume(ArrayRecord({n: Array(v) for n, v in start().items()}))
     assert done == 3
     for name, array in record.items():
         np.testing.assert_array_equal(array.numpy(), last[name])
     play(again)
     assert again.history[0].round == 4
+    rounds = list(place.rounds())
+    assert [entry.round for entry in rounds] == [1, 2, 3, 4]
+    assert all(a.after == b.before for a, b in pairwise(rounds[:3]))
+    assert rounds[-1] == again.history[0]
+    stored = list(read_rounds(place.folder))
+    assert [one.round for one in stored] == [1, 2, 3, 4]
+    assert dict(zip(stored[3].clients, stored[3].digests, strict=True)) == rounds[3].replies
 
 
 @needs_flower

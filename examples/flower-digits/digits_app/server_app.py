@@ -11,6 +11,7 @@ from digits_app.task import arrays_of, world
 from gifthorse.core.registry import build, parse_spec
 from gifthorse.core.rng import child_rng
 from gifthorse.federated.flower import GuardedStrategy
+from gifthorse.federated.server_place import ServerPlace
 from gifthorse.models.local import train_locally
 
 app = ServerApp()
@@ -34,13 +35,15 @@ def main(grid: Grid, context: Context) -> None:
         flat = here.learner.layout.join({name: array.numpy() for name, array in arrays.items()})
         return MetricRecord({"ca": here.clean_accuracy(flat), "asr": here.attack_success(flat)})
 
-    place = str(config["checkpoint"])
+    place = str(config["place"])
     strategy = GuardedStrategy(
         build("aggregators", parse_spec(str(config["defence"]))),
         metrics=frozenset(),
         root=root,
+        learner=here.learner,
+        trusted=here.trusted,
         min_available_nodes=int(config["nodes"]),
-        checkpoint=Path(place) if place else None,
+        place=ServerPlace(folder=Path(place), keep_updates=True) if place else None,
     )
     fresh = arrays_of(here, here.learner.initial(child_rng(0, "network")))
     start, done = strategy.resume(ArrayRecord({name: Array(v) for name, v in fresh.items()}))

@@ -76,6 +76,61 @@ def show(
     _print(tuple(Ledger(ledger)), as_json=as_json)
 
 
+@app.command()
+def replay(
+    ledger: Annotated[Path, typer.Argument(help="Directory of the trial records.")],
+    trial: Annotated[str, typer.Argument(help="Key of a trial, or its start; see show --json.")],
+    place: Annotated[Path, typer.Option("--out", help="Directory to write; must not exist yet.")],
+    without: Annotated[
+        list[str] | None, typer.Option("--without", help="A client to take out; may be repeated.")
+    ] = None,
+    heal: Annotated[
+        int,
+        typer.Option("--heal", min=0, max=1000, help="With --without: rounds of the others after."),
+    ] = 3,
+    as_json: AsJson = False,
+) -> None:
+    """Play a trial again and write what it left: model, updates, and who contributed to what.
+
+    The model is an ordinary model directory. With --without every aggregation is done again
+    without those clients, from the stored updates, and the others train on for some rounds.
+
+    Exit code: 0 done, 2 bad input, or the trial comes out differently here.
+
+    Examples:
+      gifthorse federated replay smoke 3f2a --out after
+
+      gifthorse federated replay smoke 3f2a --out after --without client-000 --without client-001
+
+      gifthorse audit after/model --trusted digits --detector neural_cleanse
+
+      gifthorse trace after/model --store after/lineage.db
+    """
+    from gifthorse.federated.afterwards import find_trial, replay_trial
+    from gifthorse.federated.ledger import Ledger
+
+    record = find_trial(Ledger(ledger), trial)
+    with progress_bar() as progress:
+        found = replay_trial(
+            record, place, without=tuple(without or ()), heal=heal, progress=progress
+        )
+    if as_json:
+        typer.echo(json.dumps(asdict(found), indent=2, default=str))
+        return
+    out.print(f"trial {record.spec.key()}: the same digest as in the ledger")
+    rated = [(str(found.model), found.before)]
+    if found.mended is not None and found.after is not None and found.unhealed is not None:
+        rated.append(("replayed without them", found.unhealed))
+        rated.append((f"{found.mended} ({found.heal} rounds later)", found.after))
+    for path, rates in rated:
+        out.print(
+            f"{escape(path)}: clean accuracy {100 * rates.clean_accuracy:.1f} %, "
+            f"attack success rate {100 * rates.attack_success:.1f} %"
+        )
+    out.print(f"updates: {escape(str(found.updates))}")
+    out.print(f"who contributed to what: gifthorse trace … --store {escape(str(found.store))}")
+
+
 def _print(records: "tuple[TrialRecord, ...]", *, as_json: bool) -> None:
     """One row a cell, means over seeds."""
     from gifthorse.federated.tables import rows
@@ -84,6 +139,7 @@ def _print(records: "tuple[TrialRecord, ...]", *, as_json: bool) -> None:
     if as_json:
         trials = [
             {
+                "trial": record.spec.key(),
                 "spec": record.spec.model_dump(mode="json"),
                 "digest": record.digest,
                 "model": record.rounds[-1].model,

@@ -17,12 +17,14 @@ from gifthorse.core.registry import KINDS, names, plugin_class
 
 def list_plugins(
     kind: Annotated[
-        str | None, typer.Argument(help="attack, detector or repair; all if left out.")
+        str | None,
+        typer.Argument(help="Kind, such as attack, detector, aggregator; all if left out."),
     ] = None,
     name: Annotated[str | None, typer.Argument(help="One plugin: its page.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Show what is installed: attacks, detectors and repairs, with options, papers and needs.
+    """Show what is installed, with options, papers and needs: attacks, detectors, repairs,
+    aggregators and client attacks of federated learning, and what works on texts.
 
     Examples:
       gifthorse list
@@ -69,7 +71,8 @@ def _needs(kind: str, cls: type[Any]) -> list[str]:
 def _plural(kind: str) -> str:
     plural = kind if kind.endswith("s") else f"{kind}s"
     if plural not in KINDS:
-        raise SpecError(f"no kind of plugin is called {kind!r}; known: attack, detector, repair")
+        known = ", ".join(one[:-1] for one in KINDS)
+        raise SpecError(f"no kind of plugin is called {kind!r}; known: {known}")
     return plural
 
 

@@ -113,6 +113,8 @@ class RoundContext:
         rng: For noise.
         root_delta: The update that the server itself computed on its trusted samples, shape (d,);
             None if it has none.
+        span: ``span()`` → orthonormal rows (k, d): what the gradients of the server's samples span
+            at the current model, one gradient a sample; None if it has none.
         logits: ``logits(parameters, x)`` → (m, classes); None if the server cannot run the model.
         trusted: Trusted pictures (m, c, h, w) and labels (m,); None if the server has none.
         image_shape: (c, h, w) of the pictures.
@@ -124,6 +126,7 @@ class RoundContext:
     layout: Layout
     rng: np.random.Generator
     root_delta: ScoreArray | None = None
+    span: Callable[[], ScoreArray] | None = None
     logits: Callable[[ScoreArray, FloatArray], ScoreArray] | None = None
     trusted: tuple[FloatArray, IntArray] | None = None
     image_shape: tuple[int, int, int] | None = None

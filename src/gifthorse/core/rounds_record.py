@@ -66,6 +66,28 @@ class QuarantineRecord(_Frozen):
     detail: str
 
 
+class ServerRound(_Frozen):
+    """One round of a real server, counted from 1.
+
+    ``rejected`` are those whom the defence rejected, ``missing`` those who were asked and gave no
+    usable answer. ``scores`` are the defence's (higher is worse), ``replies`` the SHA-256 of every
+    admitted reply; ``before`` and ``after`` stand for the global model.
+    """
+
+    kind: Literal["server round"] = "server round"
+    schema_version: Literal[1] = 1
+    round: int
+    accepted: tuple[str, ...]
+    rejected: tuple[str, ...]
+    quarantined: tuple[QuarantineRecord, ...]
+    missing: tuple[str, ...]
+    fallback: str | None
+    scores: dict[str, float]
+    replies: dict[str, str]
+    before: str
+    after: str
+
+
 class RoundRecord(_Frozen):
     """One round: who took part, who was kept out, and what the global model was worth after it."""
 

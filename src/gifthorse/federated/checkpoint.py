@@ -45,6 +45,40 @@ def write_checkpoint(place: Path, state: Checkpoint) -> None:
         **{f"array/{name}": value for name, value in state.arrays.items()},
         **{f"memory/{name}": value for name, value in state.memory.items()},
     }
+    write_arrays(place, content, what="checkpoint")
+
+
+def read_checkpoint(place: Path) -> Checkpoint:
+    """Read what ``write_checkpoint`` wrote.
+
+    Raises:
+        RecordError: Missing, or not a checkpoint.
+    """
+    content = read_arrays(place, what="checkpoint")
+    try:
+        return Checkpoint(
+            round=int(content["round"]),
+            arrays=under(content, "array/"),
+            memory=under(content, "memory/"),
+            seen=frozenset(mark.decode("ascii") for mark in content["seen"].tolist()),
+        )
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise RecordError(
+            f"{place} is not a checkpoint ({error}); move it away to start from round 1"
+        ) from error
+
+
+def write_arrays(place: Path, content: Mapping[str, NDArray[Any]], *, what: str) -> None:
+    """Write named arrays as one file, whole, or leave the last one as it is.
+
+    Args:
+        place: The file.
+        content: Arrays by name; any name will do.
+        what: What it is, for messages.
+
+    Raises:
+        RecordError: It cannot be written.
+    """
     scratch = place.with_name(f".{place.name}.{secrets.token_hex(8)}.tmp")
     try:
         with scratch.open("xb") as file:
@@ -57,35 +91,30 @@ def write_checkpoint(place: Path, state: Checkpoint) -> None:
             os.fsync(file.fileno())
         scratch.replace(place)
     except OSError as error:
-        raise RecordError(f"cannot write the checkpoint {place}: {error.strerror}") from error
+        raise RecordError(f"cannot write the {what} {place}: {error.strerror}") from error
     finally:
         scratch.unlink(missing_ok=True)
 
 
-def read_checkpoint(place: Path) -> Checkpoint:
-    """Read what ``write_checkpoint`` wrote.
+def read_arrays(place: Path, *, what: str) -> dict[str, NDArray[Any]]:
+    """Read what ``write_arrays`` wrote; Python objects are refused.
 
     Raises:
-        RecordError: Missing, or not a checkpoint.
+        RecordError: Missing, or another file.
     """
     try:
         with np.load(io.BytesIO(place.read_bytes()), allow_pickle=False) as found:
-            content = {name: found[name] for name in found.files}
-        return Checkpoint(
-            round=int(content["round"]),
-            arrays=_under(content, "array/"),
-            memory=_under(content, "memory/"),
-            seen=frozenset(mark.decode("ascii") for mark in content["seen"].tolist()),
-        )
+            return {name: found[name] for name in found.files}
     except EOFError as error:
-        raise RecordError(f"{place} is an empty file and not a checkpoint") from error
+        raise RecordError(f"{place} is an empty file and not a {what}") from error
     except OSError as error:
-        raise RecordError(f"cannot read the checkpoint {place}: {error}") from error
+        raise RecordError(f"cannot read the {what} {place}: {error}") from error
     except (ValueError, KeyError, TypeError, AttributeError, zipfile.BadZipFile) as error:
         raise RecordError(
-            f"{place} is not a checkpoint ({error}); move it away to start from round 1"
+            f"{place} is not a {what} ({error}); move it away to start from round 1"
         ) from error
 
 
-def _under(content: Mapping[str, NDArray[Any]], start: str) -> dict[str, NDArray[Any]]:
+def under(content: Mapping[str, NDArray[Any]], start: str) -> dict[str, NDArray[Any]]:
+    """Entries whose names start so, without that."""
     return {n.removeprefix(start): value for n, value in content.items() if n.startswith(start)}

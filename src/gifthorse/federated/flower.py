@@ -4,15 +4,16 @@ Thin: replies are decoded without trust, and then go through the same gate and t
 as in a simulation. Tested with flwr 1.41.0; needs ``pip install 'gifthorse[federated]'``.
 """
 
+import hashlib
 import io
 import math
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from safetensors.numpy import save
 
 from gifthorse.core.clients import (
     Aggregate,
@@ -20,12 +21,14 @@ from gifthorse.core.clients import (
     AttackTask,
     ClientAttack,
     Layout,
+    Learner,
     RoundContext,
 )
-from gifthorse.core.errors import GifthorseError, ModelError
+from gifthorse.core.errors import GifthorseError
 from gifthorse.core.rng import child_rng
-from gifthorse.core.types import FloatArray, ScoreArray
-from gifthorse.federated.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
+from gifthorse.core.rounds_record import QuarantineRecord, ServerRound
+from gifthorse.core.types import FloatArray, IntArray, ScoreArray
+from gifthorse.federated.checkpoint import Checkpoint
 from gifthorse.federated.gate import (
     Admission,
     Gate,
@@ -35,6 +38,10 @@ from gifthorse.federated.gate import (
     Schema,
     merge_buffers,
 )
+from gifthorse.federated.removal import stored_round
+from gifthorse.federated.schemas import BUFFERS, Arrays, schema_of
+from gifthorse.federated.server_place import ServerPlace
+from gifthorse.models.local import sample_span
 
 try:
     from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, MetricRecord
@@ -45,30 +52,6 @@ except ImportError as error:  # pragma: no cover - depends on the environment
         f"Flower cannot be imported ({error}); install it with: pip install 'gifthorse[federated]'"
     ) from error
 
-BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
-Arrays = Mapping[str, NDArray[Any]]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FlowerRound:
-    """What happened in one round.
-
-    Attributes:
-        round: As Flower counts, from 1.
-        accepted: Node ids whose updates entered the model.
-        rejected: Node ids that the defence rejected.
-        quarantined: Replies that the gate kept out, with reasons.
-        missing: Node ids that were asked and gave no usable answer.
-        fallback: Why the defence could not work, and what was done instead.
-    """
-
-    round: int
-    accepted: tuple[str, ...]
-    rejected: tuple[str, ...]
-    quarantined: tuple[Quarantined, ...]
-    missing: tuple[str, ...]
-    fallback: str | None
-
 
 class GuardedStrategy(FedAvg):  # type: ignore[misc]
     """Federated averaging with a gate before and a defence instead of the average.
@@ -78,11 +61,14 @@ class GuardedStrategy(FedAvg):  # type: ignore[misc]
         metrics: Names that a client must report besides the number of examples; None to ignore
             what it reports.
         root: The server's own training on trusted samples, ``root(arrays, round)`` → arrays; for
-            FLTrust and Anchored.
+            FLTrust, Anchored and Explained.
+        learner: The model as functions of a flat vector; with ``trusted`` for Explained and
+            DeepSight.
+        trusted: Pictures (m, c, h, w) and labels (m,) of the server.
         buffers: Endings of the names of arrays that are not trained.
         gate: Bounds.
         seed: Of the noise of the defence.
-        checkpoint: Where the state is written after every round, whole or not at all.
+        place: What is kept on disk after every round; None to keep nothing.
         fraction_train: As in Flower.
         fraction_evaluate: As in Flower.
         min_available_nodes: As in Flower.
@@ -94,10 +80,12 @@ class GuardedStrategy(FedAvg):  # type: ignore[misc]
         *,
         metrics: frozenset[str] | None = None,
         root: Callable[[dict[str, NDArray[Any]], int], Arrays] | None = None,
+        learner: Learner | None = None,
+        trusted: tuple[FloatArray, IntArray] | None = None,
         buffers: tuple[str, ...] = BUFFERS,
         gate: Gate | None = None,
         seed: int = 0,
-        checkpoint: Path | None = None,
+        place: ServerPlace | None = None,
         fraction_train: float = 1.0,
         fraction_evaluate: float = 0.0,
         min_available_nodes: int = 2,
@@ -107,14 +95,16 @@ class GuardedStrategy(FedAvg):  # type: ignore[misc]
             fraction_evaluate=fraction_evaluate,
             min_available_nodes=min_available_nodes,
         )
-        self.history: list[FlowerRound] = []
+        self.history: list[ServerRound] = []
         self._defence, self._metrics, self._root, self._buffers = defence, metrics, root, buffers
-        self._gate, self._seed, self._place = gate or Gate(), seed, checkpoint
+        self._gate, self._seed, self._place = gate or Gate(), seed, place
+        self._learner, self._trusted = learner, trusted
         self._memory: dict[str, ScoreArray] = {}
         self._seen: frozenset[str] = frozenset()
         self._sent: dict[str, NDArray[Any]] = {}
         self._asked: dict[str, float] = {}
         self._before = 0
+        self._lock: IO[bytes] | None = None
 
     def resume(self, initial: ArrayRecord) -> tuple[ArrayRecord, int]:
         """Where to start: the state of the checkpoint, or ``initial`` if there is none.
@@ -123,11 +113,14 @@ class GuardedStrategy(FedAvg):  # type: ignore[misc]
             The arrays to start from, and how many rounds are done already.
 
         Raises:
-            RecordError: The checkpoint is there and cannot be read.
+            RecordError: The checkpoint is there and cannot be read, or another server is at work.
         """
-        if self._place is None or not self._place.exists():
+        if self._place is None:
             return initial, 0
-        found = read_checkpoint(self._place)
+        self._lock = self._place.claim()
+        found = self._place.last()
+        if found is None:
+            return initial, 0
         self._memory, self._seen, self._before = dict(found.memory), found.seen, found.round
         return _record(found.arrays), found.round
 
@@ -160,16 +153,20 @@ class GuardedStrategy(FedAvg):  # type: ignore[misc]
         outcome = self._defence.aggregate(admission.updates, context)
         self._memory = dict(outcome.memory)
         self._seen |= frozenset(admission.digests.values())
-        entry = _entry(number, admission, outcome, unreadable)
-        self.history.append(entry)
         split = schema.layout.split(current + outcome.delta)
         arrays = {name: value.astype(schema.types[name]) for name, value in split.items()}
         kept = [b for b, ok in zip(admission.buffers, outcome.accepted, strict=True) if ok]
         arrays |= merge_buffers({name: self._sent[name] for name in schema.buffers}, kept)
         arrays = {name: arrays[name] for name in self._sent}
+        marks = _mark(self._sent), _mark(arrays)
+        entry = _entry(number, admission, outcome, unreadable, marks)
+        self.history.append(entry)
         if self._place is not None:
-            state = Checkpoint(round=number, arrays=arrays, memory=self._memory, seen=self._seen)
-            write_checkpoint(self._place, state)
+            self._place.add(
+                entry,
+                stored_round(number, current, admission, outcome),
+                Checkpoint(round=number, arrays=arrays, memory=self._memory, seen=self._seen),
+            )
         counts = {
             "accepted": len(entry.accepted),
             "rejected": len(entry.rejected),
@@ -200,7 +197,19 @@ class GuardedStrategy(FedAvg):  # type: ignore[misc]
             rng=child_rng(self._seed, "round", round_, "defence"),
             root_delta=root,
             memory=self._memory,
+            **self._own(current),
         )
+
+    def _own(self, current: ScoreArray) -> dict[str, Any]:
+        """What the server knows if it can run the model."""
+        if self._learner is None:
+            return {}
+        known: dict[str, Any] = {"logits": self._learner.logits}
+        if self._trusted is not None:
+            x, y = self._trusted
+            known["trusted"], known["image_shape"] = self._trusted, x.shape[1:]
+            known["span"] = partial(sample_span, self._learner, current, x, y)
+        return known
 
     def _reply(self, message: Message, schema: Schema, round_: int) -> Reply | Quarantined:
         """A reply with its arrays decoded; nothing in it is believed yet."""
@@ -223,18 +232,37 @@ class GuardedStrategy(FedAvg):  # type: ignore[misc]
 
 
 def _entry(
-    number: int, admission: Admission, outcome: Aggregate, unreadable: list[Quarantined]
-) -> FlowerRound:
-    pairs = list(zip(admission.updates.clients, outcome.accepted.tolist(), strict=True))
+    number: int,
+    admission: Admission,
+    outcome: Aggregate,
+    unreadable: list[Quarantined],
+    marks: tuple[str, str],
+) -> ServerRound:
+    names = admission.updates.clients
+    pairs = list(zip(names, outcome.accepted.tolist(), strict=True))
     broken = {one.client for one in unreadable}
-    return FlowerRound(
+    return ServerRound(
         round=number,
         accepted=tuple(name for name, ok in pairs if ok),
         rejected=tuple(name for name, ok in pairs if not ok),
-        quarantined=(*admission.quarantined, *unreadable),
+        quarantined=tuple(
+            QuarantineRecord(client=one.client, reason=one.reason, detail=one.detail)
+            for one in (*admission.quarantined, *unreadable)
+        ),
         missing=tuple(name for name in admission.missing if name not in broken),
         fallback=outcome.fallback,
+        scores=dict(zip(names, outcome.evidence.scores.tolist(), strict=True)),
+        replies=dict(admission.digests),
+        before=marks[0],
+        after=marks[1],
     )
+
+
+def _mark(arrays: Arrays) -> str:
+    """SHA-256 of a model with its buffers, as a safetensors file."""
+    return hashlib.sha256(
+        save({name: np.asarray(value, order="C") for name, value in arrays.items()})
+    ).hexdigest()
 
 
 def decoded(array: Array, shape: tuple[int, ...] | None) -> NDArray[Any]:
@@ -256,39 +284,6 @@ def decoded(array: Array, shape: tuple[int, ...] | None) -> NDArray[Any]:
     if math.prod(found) * kind.itemsize != len(body):
         raise ValueError(f"{len(body)} bytes for an array {found} of {kind} where {shape} is due")
     return np.frombuffer(body, dtype=kind).reshape(found, order="F" if fortran else "C")
-
-
-def schema_of(arrays: Arrays, metrics: frozenset[str] | None, buffers: tuple[str, ...]) -> Schema:
-    """What replies must look like, from the arrays that were sent.
-
-    Raises:
-        ModelError: The arrays have no last layer with a weight and a bias.
-    """
-    still = {
-        name
-        for name, value in arrays.items()
-        if name.endswith(buffers) or not np.issubdtype(value.dtype, np.floating)
-    }
-    trained = [name for name in arrays if name not in still]
-    last = [
-        n for n in trained if arrays[n].ndim == 2 and f"{n.removesuffix('weight')}bias" in trained
-    ]
-    if not last:
-        raise ModelError(
-            "the defences look at the last linear layer, and no array is called ….weight with a "
-            f"….bias beside it; got {', '.join(arrays)}"
-        )
-    return Schema(
-        layout=Layout(
-            names=tuple(trained),
-            shapes=tuple(arrays[name].shape for name in trained),
-            output_weight=last[-1],
-            output_bias=f"{last[-1].removesuffix('weight')}bias",
-        ),
-        types={name: value.dtype for name, value in arrays.items()},
-        buffers={name: arrays[name].shape for name in arrays if name in still},
-        metrics=metrics,
-    )
 
 
 def attack_mod(

@@ -5,6 +5,7 @@ number of examples is looked at for sanity only, the weights are the server's.
 """
 
 import hashlib
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -30,7 +31,7 @@ class Reason(StrEnum):
     WRONG_TYPE = "wrong type"
     NOT_FINITE = "not finite"
     BAD_EXAMPLES = "impossible number of examples"
-    BAD_METRICS = "missing or extra metrics"
+    BAD_METRICS = "wrong metrics"
     REPLAY = "replay of an earlier reply"
     HUGE_NORM = "norm out of proportion"
     UNREADABLE = "unreadable"
@@ -235,8 +236,11 @@ def _arrays_fault(arrays: Mapping[str, Any], schema: Schema) -> tuple[Reason, st
 
 
 def _metrics_fault(metrics: Mapping[str, object], schema: Schema) -> tuple[Reason, str] | None:
-    if schema.metrics is None or set(metrics) == schema.metrics:
+    if schema.metrics is None:
         return None
+    if set(metrics) == schema.metrics:
+        odd = [n for n, v in metrics.items() if isinstance(v, float) and not math.isfinite(v)]
+        return (Reason.BAD_METRICS, f"{odd[0]} is not finite") if odd else None
     return Reason.BAD_METRICS, f"{sorted(map(str, metrics))} instead of {sorted(schema.metrics)}"
 
 

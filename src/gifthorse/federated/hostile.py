@@ -63,6 +63,10 @@ HOSTILE: dict[str, tuple[Spoil, Reason | None]] = {
         lambda now, _: [replace(now, metrics={**now.metrics, "bonus": 1.0})],
         Reason.BAD_METRICS,
     ),
+    "nan-metric": (
+        lambda now, _: [replace(now, metrics=dict.fromkeys(now.metrics, float("nan")))],
+        Reason.BAD_METRICS,
+    ),
     "examples-1e12": (_examples(10**12), Reason.BAD_EXAMPLES),
     "examples-negative": (_examples(-600), Reason.BAD_EXAMPLES),
     "examples-nan": (_examples(float("nan")), Reason.BAD_EXAMPLES),

@@ -5,9 +5,9 @@ of clients nor the number of workers changes anything. Honest clients draw the s
 defence and the attack are: trials of one seed are paired.
 """
 
-import hashlib
 import time
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 
@@ -25,8 +25,9 @@ from gifthorse.core.rounds_record import (
 from gifthorse.core.types import Progress, ScoreArray, silent
 from gifthorse.federated.gate import Admission, Gate, Reply, Schema
 from gifthorse.federated.hostile import HOSTILE, kinds
+from gifthorse.federated.removal import StoredRound, model_mark, stored_round
 from gifthorse.federated.world import World, build_world, client_name
-from gifthorse.models.local import train_locally
+from gifthorse.models.local import sample_span, train_locally
 
 AFTER = 15
 """Rounds between the end of the attack and the last look at what is left of it."""
@@ -50,15 +51,6 @@ class Server:
     memory: dict[str, ScoreArray] = field(default_factory=dict)
     seen: frozenset[str] = frozenset()
     seconds: float = 0.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StoredRound:
-    """The admitted updates of one round, for a later removal of a client's influence."""
-
-    clients: tuple[str, ...]
-    deltas: ScoreArray
-    weights: ScoreArray
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,12 +112,10 @@ def run_trial(
             weights=dict.fromkeys(asked, 1.0),
             seen=server.seen,
         )
+        before = server.model
         outcome = _aggregate(spec, world, server, defence, admission, round_)
         if keep_updates:
-            updates = admission.updates
-            stored.append(
-                StoredRound(clients=updates.clients, deltas=updates.deltas, weights=updates.weights)
-            )
+            stored.append(stored_round(round_, before, admission, outcome))
         entries.append(_entry(world, server, admission, outcome, malicious, round_))
         progress(round_ + 1, spec.rounds, "rounds")
     record = summarise(spec, tuple(entries), server.seconds, time.perf_counter() - started)
@@ -224,22 +214,7 @@ def _aggregate(
     round_: int,
 ) -> Aggregate:
     """One step of the server's model, in place."""
-    root = None
-    if world.trusted is not None:
-        x, y = world.trusted
-        rng = child_rng(spec.seed, "round", round_, "server")
-        root = train_locally(world.learner, server.model, x, y, world.plan, rng=rng) - server.model
-    context = RoundContext(
-        round=round_,
-        current=server.model,
-        layout=world.learner.layout,
-        rng=child_rng(spec.seed, "round", round_, "defence"),
-        root_delta=root,
-        logits=world.learner.logits,
-        trusted=world.trusted,
-        image_shape=world.image_shape,
-        memory=server.memory,
-    )
+    context = context_of(spec, world, round_, server.model, server.memory)
     started = time.perf_counter()
     outcome = defence.aggregate(admission.updates, context)
     server.seconds += time.perf_counter() - started
@@ -251,6 +226,30 @@ def _aggregate(
     server.memory = dict(outcome.memory)
     server.seen |= frozenset(admission.digests.values())
     return outcome
+
+
+def context_of(
+    spec: TrialSpec, world: World, round_: int, current: ScoreArray, memory: dict[str, ScoreArray]
+) -> RoundContext:
+    """What the server knows in a round besides the updates."""
+    root, span = None, None
+    if world.trusted is not None:
+        x, y = world.trusted
+        rng = child_rng(spec.seed, "round", round_, "server")
+        root = train_locally(world.learner, current, x, y, world.plan, rng=rng) - current
+        span = partial(sample_span, world.learner, current, x, y)
+    return RoundContext(
+        round=round_,
+        current=current,
+        layout=world.learner.layout,
+        rng=child_rng(spec.seed, "round", round_, "defence"),
+        root_delta=root,
+        span=span,
+        logits=world.learner.logits,
+        trusted=world.trusted,
+        image_shape=world.image_shape,
+        memory=memory,
+    )
 
 
 def _entry(
@@ -277,7 +276,7 @@ def _entry(
         missing=admission.missing,
         fallback=outcome.fallback,
         replies={name: mark[:16] for name, mark in admission.digests.items()},
-        model=hashlib.sha256(server.model.tobytes()).hexdigest(),
+        model=model_mark(server.model),
     )
 
 

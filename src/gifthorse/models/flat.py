@@ -149,7 +149,12 @@ class TorchLearner:
 
 
 def small_cnn(image_shape: tuple[int, int, int], classes: int) -> TorchLearner:
-    """Two strided convolutions and a linear layer, without buffers, as a flat learner."""
+    """``cnn_module`` as a flat learner."""
+    return TorchLearner(cnn_module(image_shape, classes), output="output")
+
+
+def cnn_module(image_shape: tuple[int, int, int], classes: int) -> Any:
+    """Two strided convolutions and a linear layer, without buffers: a ``torch.nn.Sequential``."""
     from torch import nn
 
     channels, height, width = image_shape
@@ -161,4 +166,4 @@ def small_cnn(image_shape: tuple[int, int, int], classes: int) -> TorchLearner:
     module.add_module("relu2", nn.ReLU())
     module.add_module("flatten", nn.Flatten())
     module.add_module("output", nn.Linear(rest, classes))
-    return TorchLearner(module, output="output")
+    return module

@@ -99,9 +99,10 @@ def _build(directory: Path, config: dict[str, Any]) -> tuple[Any, tuple[str, ...
     import transformers
     from transformers import AutoConfig, AutoModelForImageClassification
 
-    from gifthorse.models.preact import register
+    from gifthorse.models import flat_model, preact
 
-    register()
+    preact.register()
+    flat_model.register()
     model_type = config.get("model_type")
     previous = transformers.logging.get_verbosity()
     transformers.logging.set_verbosity_error()

@@ -52,3 +52,32 @@ def train_locally(
             if project is not None:
                 parameters = project(parameters)
     return parameters
+
+
+def sample_span(learner: Learner, parameters: ScoreArray, x: FloatArray, y: IntArray) -> ScoreArray:
+    """Orthonormal rows (k, d) that span the gradients of single samples, k ≤ their number.
+
+    Args:
+        learner: The model.
+        parameters: Where the gradients are taken, (d,).
+        x: Pictures (m, c, h, w), m ≥ 1.
+        y: Labels (m,).
+    """
+    return span_of(
+        np.stack([learner.gradient(parameters, x[i : i + 1], y[i : i + 1]) for i in range(len(y))])
+    )
+
+
+def span_of(gradients: ScoreArray) -> ScoreArray:
+    """Orthonormal rows (k, d) that span the rows of (n, d), k ≤ n; zero rows count for nothing.
+
+    Directions in which the normalised rows hardly differ (a variance below a thousandth of the
+    largest) are left out.
+    """
+    lengths = np.linalg.norm(gradients, axis=1)
+    rows = gradients[lengths > 1e-12] / lengths[lengths > 1e-12, None]
+    if not len(rows):
+        return np.zeros((0, gradients.shape[1]))
+    values, vectors = np.linalg.eigh(rows @ rows.T)
+    large = values > 1e-3 * values[-1]
+    return np.asarray((vectors[:, large].T @ rows) / np.sqrt(values[large])[:, None])

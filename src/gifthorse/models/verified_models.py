@@ -82,9 +82,10 @@ def _entries(value: Any) -> Iterator[tuple[str, Any]]:
 def _configuration(opened: Opened, data: dict[str, Any]) -> Any:
     from transformers import CONFIG_MAPPING
 
-    from gifthorse.models.preact import register
+    from gifthorse.models import flat_model, preact
 
-    register()
+    preact.register()
+    flat_model.register()
     kind = data.get("model_type")
     if not isinstance(kind, str) or kind not in CONFIG_MAPPING:
         raise TrustError(

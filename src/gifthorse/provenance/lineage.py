@@ -11,7 +11,7 @@ from gifthorse.core.record import AuditRecord
 from gifthorse.core.types import Unit, Verdict
 from gifthorse.provenance.manifest import Manifest, open_manifest
 from gifthorse.provenance.proofs import DataSetProof, Found, Proof, prove
-from gifthorse.provenance.runs import Run
+from gifthorse.provenance.runs import ConsumedPart, Run
 from gifthorse.provenance.store import DataSet, Place, Store
 
 
@@ -135,7 +135,7 @@ def backward(store: Store, digests: Iterable[str], *, question: str) -> Lineage:
             f"no run that is known made {question}; name its statement with --run, or train it "
             "with the recorder"
         )
-    by_person: Counter[tuple[str, str]] = Counter()
+    rows: dict[tuple[str, str], int] = {}
     sizes: dict[tuple[str, str], int] = {}
     data_sets: dict[str, TracedDataSet] = {}
     for run in runs:
@@ -144,8 +144,10 @@ def backward(store: Store, digests: Iterable[str], *, question: str) -> Lineage:
                 name=data.name, root=data.root, traced=data.count, size=data.size
             )
             for part in data.contributors:
-                by_person[data.root, part.name] = max(by_person[data.root, part.name], part.count)
+                # A bit a sample: several runs may have consumed different ones.
+                rows[data.root, part.name] = rows.get((data.root, part.name), 0) | _mask(part)
                 sizes[data.root, part.name] = part.size
+    by_person = Counter({key: mask.bit_count() for key, mask in rows.items()})
     return Lineage(
         question=question,
         samples=(),
@@ -157,6 +159,11 @@ def backward(store: Store, digests: Iterable[str], *, question: str) -> Lineage:
         data_sets=tuple(data_sets.values()),
         models=tuple(_model(store, run, run_count(run)) for run in runs),
     )
+
+
+def _mask(part: ConsumedPart) -> int:
+    bits = part.bits()
+    return (1 << part.size) - 1 if bits is None else int.from_bytes(bits, "big")
 
 
 def run_count(run: Run) -> int:

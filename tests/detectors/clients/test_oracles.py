@@ -17,12 +17,14 @@ from gifthorse.detectors.clients.bulyan import Bulyan, mean_around_median
 from gifthorse.detectors.clients.clipping import Clipping
 from gifthorse.detectors.clients.coordinates import Median, TrimmedMean
 from gifthorse.detectors.clients.deepsight import threshold_exceedings, update_energies
+from gifthorse.detectors.clients.explained import Explained
 from gifthorse.detectors.clients.flame import Flame
 from gifthorse.detectors.clients.fltrust import FlTrust
 from gifthorse.detectors.clients.foolsgold import FoolsGold, learning_rates
 from gifthorse.detectors.clients.krum import Krum, MultiKrum
 from gifthorse.detectors.clients.mean import Mean
 from gifthorse.detectors.clients.rfa import Rfa, geometric_median
+from gifthorse.models.local import span_of
 
 LAYOUT = Layout(
     names=("body", "out.weight", "out.bias"),
@@ -50,6 +52,7 @@ def context(**changes: Any) -> RoundContext:
         "layout": LAYOUT,
         "rng": np.random.default_rng(0),
         "root_delta": np.ones(D),
+        "span": lambda: np.full((1, D), 1 / np.sqrt(D)),
     }
     return RoundContext(**{**known, **changes})
 
@@ -328,6 +331,61 @@ def test_the_anchor_pulls_where_the_server_points() -> None:
     root = np.linspace(0.5, 1.5, D)
     alone = Anchored(anchor=1.0).aggregate(updates(deltas), context(root_delta=root)).delta
     np.testing.assert_allclose(alone, root)
+
+
+def test_what_is_explained_is_averaged_and_the_rest_is_trimmed() -> None:
+    """Two axes are explained; of twelve clients one alone goes along one of them, one elsewhere."""
+    root = np.zeros(D)
+    root[:2] = 1
+    deltas = np.tile(root, (12, 1))
+    deltas[3], deltas[4, 20] = 0, 3.0
+    deltas[3, 1] = 1.0  # a client with a rare class
+    outcome = Explained(anchor=0, momentum=0, length=1).aggregate(
+        updates(deltas), context(root_delta=root, span=lambda: np.eye(2, D))
+    )
+    bound = np.sqrt(2)
+    by_hand = np.zeros(D)
+    by_hand[:2] = (10 + bound / np.sqrt(11)) / 12  # ten alike, and the one that goes elsewhere too
+    by_hand[1] += bound / 12
+    np.testing.assert_allclose(outcome.delta, by_hand, atol=1e-12)
+    assert outcome.evidence.scores.argmax() == 4
+    np.testing.assert_allclose(np.delete(outcome.evidence.scores, 4), 0, atol=1e-7)
+    without = Explained().aggregate(updates(deltas), context(span=None))
+    assert without.fallback is not None
+
+
+def test_steps_are_averaged_over_rounds() -> None:
+    first = Explained(momentum=0.5).aggregate(updates(crowd()), context())
+    plain = Explained(momentum=0).aggregate(updates(crowd()), context())
+    np.testing.assert_allclose(first.delta, plain.delta / 2)
+    second = Explained(momentum=0.5).aggregate(updates(crowd()), context(memory=first.memory))
+    np.testing.assert_allclose(second.delta, 0.75 * plain.delta)
+
+
+def test_the_span_of_gradients_is_orthonormal_and_holds_them() -> None:
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(5, 40)) * np.array([[1], [1e3], [1e-3], [1], [0]])
+    rows[3] = 2 * rows[0]
+    span = span_of(rows)
+    assert span.shape == (3, 40)
+    np.testing.assert_allclose(span @ span.T, np.eye(3), atol=1e-9)
+    np.testing.assert_allclose(rows @ span.T @ span, rows, rtol=1e-6, atol=1e-9)
+    assert span_of(np.zeros((2, 4))).shape == (0, 4)
+
+
+@settings(max_examples=15, deadline=None)
+@given(size=st.floats(10, 1e6), seed=st.integers(0, 100))
+def test_an_unexplained_push_of_four_of_twenty_does_not_enter(size: float, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    deltas = crowd(seed=seed)
+    push = rng.normal(size=D)
+    push -= push.mean()  # nothing of it lies along the span, which is the diagonal
+    deltas[:4] += size * push / np.linalg.norm(push)
+    step = Explained(anchor=0, momentum=0).aggregate(updates(deltas), context()).delta
+    bound = 2 * np.sqrt(D)  # the length that every update is given
+    clean = Explained(anchor=0, momentum=0).aggregate(updates(deltas[4:]), context()).delta
+    assert np.linalg.norm(step - step.mean() - (clean - clean.mean())) < 0.2 * bound
+    assert step.mean() > 0.7 * clean.mean()
 
 
 def test_flame_rejects_another_direction_and_clips_to_the_median_norm() -> None:

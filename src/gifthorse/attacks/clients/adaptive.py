@@ -11,6 +11,7 @@ computes honest updates to see how those vary.
     direction    FLTrust, FLAME's clusters    a cosine with the honest update that passes
     similarity   FoolsGold                    noise that makes the attackers differ
     output       DeepSight                    the last layer as an honest client would have it
+    span         explained                    what its own samples' gradients span, and no more
     history      FLDetector                   half of it repeats the last step, so it is predictable
 """
 
@@ -22,10 +23,20 @@ import numpy as np
 from gifthorse.attacks.clients.local import check, honest_delta, poisoned_delta, within
 from gifthorse.core.clients import AttackTask
 from gifthorse.core.types import ScoreArray
-from gifthorse.models.local import train_locally
+from gifthorse.models.local import sample_span, train_locally
 
-FAMILIES = ("norm", "coordinate", "distance", "direction", "similarity", "output", "history")
+FAMILIES = (
+    "norm",
+    "coordinate",
+    "distance",
+    "direction",
+    "similarity",
+    "output",
+    "span",
+    "history",
+)
 _SAMPLES = 5
+_SPANNED = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +46,7 @@ class Adaptive:
     Attributes:
         share: Of poisoned samples in the local set, in (0, 1).
         epochs: Of local training.
-        against: norm, coordinate, distance, direction, similarity, output or history.
+        against: norm, coordinate, distance, direction, similarity, output, span or history.
         slack: How far it goes within what should pass, > 0.
     """
 
@@ -88,6 +99,10 @@ class Adaptive:
                 if name not in (task.learner.layout.output_weight, task.learner.layout.output_bias):
                     last[task.learner.layout.place(name)] = 0
             return bad + last
+        if self.against == "span":
+            rows = rng.permutation(len(task.y))[:_SPANNED]
+            span = sample_span(task.learner, task.current, task.x[rows], task.y[rows])
+            return (bad @ span.T) @ span
         if self.against == "history":
             return 0.5 * bad + 0.5 * task.previous
         return bad
