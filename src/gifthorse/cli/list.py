@@ -23,8 +23,10 @@ def list_plugins(
     name: Annotated[str | None, typer.Argument(help="One plugin: its page.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Show what is installed, with options, papers and needs: attacks, detectors, repairs,
-    aggregators and client attacks of federated learning, and what works on texts.
+    """Show what is installed, with options, papers and needs.
+
+    Attacks, detectors, repairs, aggregators and client attacks of federated learning, and what
+    works on texts and language models.
 
     Examples:
       gifthorse list
