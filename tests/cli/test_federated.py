@@ -56,3 +56,31 @@ def test_bad_input_ends_with_code_2_and_a_sentence(
     assert not (tmp_path / "l").exists()
     nothing = command("federated", "show", tmp_path / "l")
     assert (nothing.code, "no such ledger" in nothing.err) == (2, True)
+
+
+def test_a_trial_is_drawn_played_again_and_traced(
+    study: Path, tmp_path: Path, command: Command
+) -> None:
+    ledger, out, page = tmp_path / "ledger", tmp_path / "after", tmp_path / "page.html"
+    printed = command("federated", "run", study, "--ledger", ledger, "--report", page, "--json")
+    assert "attackers present" in page.read_text()
+    key = next(
+        t["trial"] for t in printed.json()["trials"]
+        if (t["spec"]["attack"], t["spec"]["defence"]) == ("model_replacement", "mean")
+    )  # fmt: skip
+    one = command("federated", "show", ledger, "--trial", key[:6], "--json").json()
+    assert [t["trial"] for t in one["trials"]] == [key]
+    done = command(
+        "federated", "replay", ledger, key[:6], "--out", out, "--without", "client-000",
+        "--heal", "1", "--json",
+    )  # fmt: skip
+    assert done.code == 0
+    assert done.json()["heal"] == 1
+    traced = command("trace", out / "model", "--store", out / "lineage.db", "--json").json()
+    assert {c["name"]: c["traced"] for c in traced["contributors"]}["client-003"] == 4
+    audited = command("audit", out / "model", "--trusted", "digits", "--json")
+    assert audited.code in (0, 1, 3)
+    again = command("federated", "replay", ledger, key[:6], "--out", out)
+    assert (again.code, "not empty" in again.err) == (2, True)
+    wrong = command("federated", "show", ledger, "--report", tmp_path / "page.pdf")
+    assert (wrong.code, "must end in .html" in wrong.err) == (2, True)

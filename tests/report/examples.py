@@ -27,6 +27,13 @@ from gifthorse.core.record import (
     SubjectRecord,
     ThresholdRecord,
 )
+from gifthorse.core.rounds_record import (
+    QuarantineRecord,
+    RoundRecord,
+    TrialRecord,
+    TrialSpec,
+    rounds_digest,
+)
 from gifthorse.core.types import Unit, Verdict
 
 CREATED = "2026-03-01T12:00:00+00:00"
@@ -320,4 +327,45 @@ def story() -> StoryRecord:
         title="A backdoor found and removed",
         summary="One model is poisoned, found out, repaired and examined again.",
         chapters=tuple(Chapter(title=a, text=b, record=c) for a, b, c in steps),
+    )
+
+
+def federated_trial() -> TrialRecord:
+    """Ten rounds; one attacker in rounds 2 to 5 that gets through and is then rejected."""
+    spec = TrialSpec(
+        data="digits", clients=3, rounds=10, window=(2, 6), attack="dba", defence="krum"
+    )
+    success = [0, 0, 1, 1, 1, 1, 0.5, 0.5, 0.5, 0.5]
+    rounds = tuple(
+        RoundRecord(
+            round=number,
+            clean_accuracy=0.9,
+            attack_success=success[number],
+            malicious=("client-000",) if 2 <= number < 6 else (),
+            accepted=("client-001", "client-002", *(() if number in (4, 5) else ("client-000",))),
+            rejected=("client-000",) if number in (4, 5) else (),
+            quarantined=(QuarantineRecord(client="hostile-nan", reason="not finite", detail="w"),),
+            missing=("hostile-dropped",),
+            fallback=None,
+            replies={},
+            model="0" * 64,
+        )
+        for number in range(10)
+    )
+    return TrialRecord(
+        spec=spec,
+        clean_accuracy=0.9,
+        attack_success_before=0.0,
+        attack_success_peak=1.0,
+        attack_success_end=1.0,
+        attack_success_after=0.5,
+        rejected_malicious=0.5,
+        rejected_honest=0.0,
+        fallbacks=0,
+        rounds=rounds,
+        digest=rounds_digest(spec, rounds),
+        aggregation_seconds=0.01,
+        seconds=1.0,
+        created="2026-01-02T03:04:05+00:00",
+        versions={"gifthorse": "0.1.0"},
     )

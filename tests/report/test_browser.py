@@ -15,6 +15,7 @@ from PIL import Image
 from gifthorse.core.exhibits import BarsExhibit
 from gifthorse.core.types import Verdict
 from gifthorse.report.html import render_html
+from gifthorse.report.rounds import render_rounds
 
 from . import examples
 
@@ -101,6 +102,7 @@ def test_pages_fit_phone_and_desktop(tmp_path: Path) -> None:
         "scan": render_html(examples.scan_flagged()),
         "repair": render_html(examples.repair(accepted=False)),
         "story": render_html(examples.story()),
+        "rounds": render_rounds([examples.federated_trial()] * 2, name="rounds"),
         "crowded": crowded(),
     }
     frames = [

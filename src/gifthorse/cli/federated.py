@@ -31,6 +31,7 @@ def run(
     workers: Annotated[
         int, typer.Option("--workers", min=1, max=1024, help="Processes; results do not change.")
     ] = 1,
+    page: Page = None,
     as_json: AsJson = False,
 ) -> None:
     """Run a study: every defence under every attack, for every split and seed.
@@ -55,25 +56,39 @@ def run(
             described, Ledger(ledger, create=True), workers=workers, progress=progress
         )
     _print(records, as_json=as_json)
+    _draw(records, page, described.name)
 
 
 @app.command()
 def show(
     ledger: Annotated[Path, typer.Argument(help="Directory of the trial records.")],
+    trials: Annotated[
+        list[str] | None,
+        typer.Option("--trial", help="Key of a trial, or its start; may be repeated."),
+    ] = None,
+    page: Page = None,
     as_json: AsJson = False,
 ) -> None:
     """Show what a ledger holds: accuracy, attack success, and who was kept out.
+
+    The page draws accuracy and attack success over the rounds, and who was rejected when.
 
     Exit code: 0 done, 2 bad input.
 
     Examples:
       gifthorse federated show smoke
 
-      gifthorse federated show smoke --json
+      gifthorse federated show smoke --report smoke.html
+
+      gifthorse federated show smoke --trial 3f2a --json
     """
+    from gifthorse.federated.afterwards import find_trial
     from gifthorse.federated.ledger import Ledger
 
-    _print(tuple(Ledger(ledger)), as_json=as_json)
+    held = Ledger(ledger)
+    records = tuple(find_trial(held, key) for key in trials) if trials else tuple(held)
+    _print(records, as_json=as_json)
+    _draw(records, page, ledger.resolve().name)
 
 
 @app.command()
@@ -129,6 +144,15 @@ def replay(
         )
     out.print(f"updates: {escape(str(found.updates))}")
     out.print(f"who contributed to what: gifthorse trace … --store {escape(str(found.store))}")
+
+
+def _draw(records: "tuple[TrialRecord, ...]", page: Path | None, name: str) -> None:
+    if page is None:
+        return
+    from gifthorse.report.rounds import render_rounds
+    from gifthorse.report.write import write_page
+
+    write_page(render_rounds(records, name=name), page)
 
 
 def _print(records: "tuple[TrialRecord, ...]", *, as_json: bool) -> None:

@@ -22,7 +22,21 @@ def write_report(record: AnyRecord, path: Path) -> None:
     Raises:
         RecordError: Unknown suffix, or the file cannot be written.
     """
-    text = _renderer(path)(record)
+    _write(_renderer(path)(record), path)
+
+
+def write_page(text: str, path: Path) -> None:
+    """Write a page that was rendered already.
+
+    Raises:
+        RecordError: The name does not end in .html, or the file cannot be written.
+    """
+    if path.suffix.lower() != ".html":
+        raise RecordError(f"this page is HTML: {path.name!r} must end in .html")
+    _write(text, path)
+
+
+def _write(text: str, path: Path) -> None:
     # Beside the target, because a move is atomic only within one file system; exclusive, so that
     # nobody can plant a link under the temporary name; and with the user's usual permissions.
     temporary = path.with_name(f".{path.name[:100]}.{secrets.token_hex(8)}.tmp")
