@@ -88,6 +88,19 @@ def test_a_passphrase_from_the_environment(
     assert command("verify", place / "model", "--key", place / "locked.pub").code == 0
 
 
+def test_a_passphrase_that_is_no_text_or_cannot_be_asked_for(
+    place: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GIFTHORSE_PASSPHRASE", "a\udcff")
+    assert command("keygen", place / "odd", "--passphrase").code == 0
+    assert command("sign", place / "model", "--key", place / "odd", "--passphrase").code == 0
+    monkeypatch.delenv("GIFTHORSE_PASSPHRASE")
+    monkeypatch.setattr("gifthorse.cli.keygen._has_terminal", lambda: False)
+    asked = command("sign", place / "model", "--key", place / "odd", "--passphrase", "--replace")
+    assert asked.code == 2
+    assert "GIFTHORSE_PASSPHRASE" in asked.err
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -104,6 +117,11 @@ def test_a_passphrase_from_the_environment(
         ("sign", "model", "--key", "alice.pub"),
         ("sign", "absent", "--key", "alice"),
         ("sign", "model", "--key", "alice", "--digest", "md5"),
+        ("sign", "model", "--key", "alice", "--name", "two words"),
+        ("sign", "model", "--key", "alice", "--name", ""),
+        ("sign", "model", "--key", "alice", "--oms", "--name", "a\udcff"),
+        ("sign", "model", "--key", "alice", "--version", "the newest"),
+        ("sign", "model", "--key", "ed", "--oms"),
         ("keygen", "alice"),
         ("keygen", "new", "--type", "rsa"),
         ("trust", "explain", "absent.toml"),
@@ -113,6 +131,7 @@ def test_bad_input_is_exit_code_2(
     place: Path, command: Command, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...]
 ) -> None:
     monkeypatch.chdir(place)
+    assert command("keygen", "ed").code == 0
     result = command(*arguments)
     assert result.code == 2, result
     assert result.err

@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -56,8 +57,20 @@ def ask_passphrase(*, confirm: bool = False) -> str:
     found = os.environ.get(PASSPHRASE_VARIABLE)
     if found is not None:
         return found
+    if not _has_terminal():
+        raise TrustInputError(
+            f"there is no terminal to ask for the passphrase; set {PASSPHRASE_VARIABLE}"
+        )
     answer: str = typer.prompt("passphrase", hide_input=True, confirmation_prompt=confirm, err=True)
     return answer
+
+
+def _has_terminal() -> bool:
+    try:
+        os.close(os.open("/dev/tty", os.O_RDWR))  # what getpass asks on
+    except OSError:
+        return sys.stdin is not None and sys.stdin.isatty()
+    return True
 
 
 def _kind(kind: str) -> NewKind:

@@ -123,11 +123,16 @@ def write_key(key: PrivateKey, path: Path, *, passphrase: str | None = None) -> 
     if passphrase is not None:
         if not passphrase:
             raise TrustInputError("the passphrase is empty")
-        lock = BestAvailableEncryption(passphrase.encode())
+        lock = BestAvailableEncryption(_bytes(passphrase))
     pem = key.secret.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, lock)
     _write_new(path, pem, 0o600)
     _write_new(public, key.public.pem, 0o644)
     return path, public
+
+
+def _bytes(passphrase: str) -> bytes:
+    """As it was typed, even if the environment holds something that is not UTF-8."""
+    return passphrase.encode("utf-8", "surrogateescape")
 
 
 def _write_new(path: Path, data: bytes, mode: int) -> None:
@@ -153,7 +158,7 @@ def read_private_key(path: Path, *, passphrase: str | None = None) -> PrivateKey
         raise TrustInputError(MISSING_EXTRA) from error
     data = _read_pem(path)
     try:
-        secret = load_pem_private_key(data, passphrase.encode() if passphrase else None)
+        secret = load_pem_private_key(data, _bytes(passphrase) if passphrase else None)
     except TypeError as error:
         says = (
             "is not encrypted, but a passphrase was given" if passphrase else "needs a passphrase"

@@ -1,14 +1,17 @@
 """Signs a model, a data set or a single file."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from packaging.version import InvalidVersion, Version
+
 from gifthorse.core.errors import TrustError, TrustInputError
 from gifthorse.provenance.authorities import certified_key, read_certificates
 from gifthorse.provenance.bundles import seal_bundle
-from gifthorse.provenance.claims import claim_statement
+from gifthorse.provenance.claims import check_model_name, claim_statement
 from gifthorse.provenance.digests import (
     Algorithm,
     FileDigest,
@@ -74,13 +77,15 @@ def sign(
 
     Raises:
         TrustError: Something in it cannot be signed.
-        TrustInputError: No such path, or the signature exists already.
+        TrustInputError: No such path, an unusable name or version, or the signature exists already.
     """
     target = signature or default_signature(path)
     if target.exists() and not replace:
         raise TrustInputError(
             f"{target} exists; --replace signs anew, --add adds a signature to it"
         )
+    _check_version(version)
+    called = _called(path, name)
     with open_tree(path) as tree:
         names = [n for n in tree.names() if not is_below(n, (*exclude, *own_name(path, target)))]
         if not names:
@@ -89,7 +94,7 @@ def sign(
         single = tree.single
     statement = claim_statement(
         files,
-        name=path.resolve().name if name is None else name,
+        name=called,
         version=version,
         kind="file" if single else "directory",
         algorithm=algorithm,
@@ -143,6 +148,7 @@ def sign_bundle(
     if target.exists() and not replace:
         raise TrustInputError(f"{target} exists; --replace signs anew")
     certificates = _chain(key, certificate, chain)
+    called = _called(path, name)
     with open_tree(path) as tree:
         own = own_name(path, target)
         names = [n for n in tree.names() if not is_below(n, (*exclude, *own))]
@@ -157,7 +163,7 @@ def sign_bundle(
         files = _digests(tree, names, algorithm)
     statement = oms_statement(
         files,
-        name=path.resolve().name if name is None else name,
+        name=called,
         algorithm=algorithm,
         ignored=(*exclude, *own),
     )
@@ -171,6 +177,26 @@ def sign_bundle(
         files=tuple(files),
         keyid=key.public.keyid,
     )
+
+
+def _called(path: Path, name: str | None) -> str:
+    found = Path(os.path.realpath(path)).name if name is None else name
+    try:
+        check_model_name(found)
+    except TrustError as error:  # here it is the question that is wrong
+        raise TrustInputError(str(error)) from error
+    return found
+
+
+def _check_version(version: str | None) -> None:
+    try:
+        if version is not None:
+            Version(version)
+    except InvalidVersion as error:
+        raise TrustInputError(
+            f"{version!r} is no version that a policy could compare; expected something like 1.2 "
+            "or 2.0rc1 (PEP 440)"
+        ) from error
 
 
 def _chain(key: PrivateKey, certificate: Path | None, chain: Path | None) -> list[bytes]:
