@@ -7,12 +7,14 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from gifthorse.core.record import AuditRecord, read_record
+from gifthorse.core.record import AuditRecord, FilesRecord, read_record
 from gifthorse.core.types import Verdict
+from gifthorse.provenance.files.scan import scan_files
 
 from .conftest import Command
 
@@ -40,6 +42,31 @@ def test_exit_codes(flagged: Path, tmp_path: Path, command: Command) -> None:
     missing = command("audit", tmp_path / "missing", "--files-only")
     assert missing.code == 2
     assert "no such file" in missing.err
+
+
+@pytest.mark.parametrize("change", ["exchanged", "added", "removed"])
+def test_files_that_change_meanwhile(
+    change: str, tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("a.txt", "b.txt"):
+        (tmp_path / name).write_text("text")
+    assert command("audit", tmp_path, "--files-only").code == 0
+
+    def scanned(*arguments: Any, **options: Any) -> FilesRecord:
+        found = scan_files(*arguments, **options)
+        if change == "exchanged":
+            (tmp_path / "new").write_text("evil")
+            (tmp_path / "new").replace(tmp_path / "a.txt")
+        elif change == "added":
+            (tmp_path / "c.txt").write_text("more")
+        else:
+            (tmp_path / "b.txt").unlink()
+        return found
+
+    monkeypatch.setattr("gifthorse.provenance.files.audit.scan_files", scanned)
+    result = command("audit", tmp_path, "--files-only")
+    assert result.code == 2
+    assert "changed while it was examined" in result.err
 
 
 def test_what_is_printed(flagged: Path, command: Command) -> None:

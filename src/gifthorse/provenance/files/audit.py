@@ -3,10 +3,11 @@
 import resource
 from pathlib import Path
 
+from gifthorse.core.errors import DataError
 from gifthorse.core.record import AuditRecord, CostRecord, FilesRecord, PlanRecord, SubjectRecord
 from gifthorse.core.types import Progress, silent
 from gifthorse.provenance.files.limits import Limits
-from gifthorse.provenance.files.scan import content_digest, scan_files
+from gifthorse.provenance.files.scan import content_digest, scan_files, state
 
 
 def audit_files(
@@ -18,10 +19,17 @@ def audit_files(
     statistic was judged, not because the rules cannot be wrong.
 
     Raises:
-        DataError: No such path, no file in it, or too many.
+        DataError: No such path, no file in it, or too many; or something changed meanwhile, so that
+            the record would not be about the files whose digest it states.
     """
+    before = state(path, limits=limits)
     files = scan_files(path, limits=limits, progress=progress)
-    return files_record(path, files, digest=content_digest(path, limits=limits))
+    digest = content_digest(path, limits=limits)
+    if state(path, limits=limits) != before:
+        raise DataError(
+            f"{path} changed while it was examined; examine a copy that nobody writes to"
+        )
+    return files_record(path, files, digest=digest)
 
 
 def files_record(path: str | Path, files: FilesRecord, *, digest: str) -> AuditRecord:

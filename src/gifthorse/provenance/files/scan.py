@@ -92,6 +92,24 @@ def content_digest(path: str | Path, *, limits: Limits | None = None) -> str:
     return f"sha256:{whole.hexdigest()}"
 
 
+def state(path: str | Path, *, limits: Limits | None = None) -> tuple[tuple[str, ...], ...]:
+    """What tells whether files were exchanged or written to: number, size and times of each.
+
+    Raises:
+        DataError: As for ``scan_files``.
+    """
+    found, _ = _listed(Path(path), limits or Limits())
+    return tuple((item.name, item.obstacle, *_times(item.path)) for item in found)
+
+
+def _times(path: Path) -> tuple[str, ...]:
+    try:
+        seen = path.stat()
+    except OSError as error:
+        return (str(error.strerror),)
+    return tuple(map(str, (seen.st_ino, seen.st_size, seen.st_mtime_ns, seen.st_ctime_ns)))
+
+
 def _file_digest(path: Path) -> str:
     try:
         with path.open("rb") as file:
