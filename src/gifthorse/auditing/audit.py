@@ -1,6 +1,6 @@
 """Audits a model: `gifthorse audit`."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,6 +27,8 @@ DEFAULT_DETECTORS = ("universality",)
 """Detectors with a null of their own."""
 BANKED_DETECTORS = ("untargeted",)
 """Part of the audit where a reference bank fits the model."""
+Further = Callable[[Held, Plan, AuditRecord], AuditRecord]
+"""From a model, the plan it was examined by and the record to a fuller record."""
 DEFAULT_SAMPLES = 200
 DEFAULT_FALSE_ALARM_RATE = 0.02
 UNRELIABLE_ACCURACY = 0.5
@@ -42,6 +44,7 @@ def audit(
     false_alarm_rate: float = DEFAULT_FALSE_ALARM_RATE,
     samples: int = DEFAULT_SAMPLES,
     budget: float | None = None,
+    further: Further | None = None,
     seed: int = 0,
     progress: Progress = silent,
 ) -> AuditRecord:
@@ -62,6 +65,7 @@ def audit(
         budget: Seconds that all of it may take; None for as long as it needs. Work stops at the
             next forward pass after that. What was not finished makes the verdict INCONCLUSIVE,
             never CLEAR, and the record says what that is.
+        further: Adds to the record of a model that was loaded; see ``gifthorse.bench.power``.
         seed: Of all randomness.
         progress: Called during long work.
 
@@ -81,6 +85,8 @@ def audit(
     held = hold(model, trusted, samples=samples, seed=seed)
     held, plan = with_banks(held, plan, known, extend=detectors is None)
     record, _ = audit_held(held, plan, deadline=deadline, progress=progress)
+    if further is not None:
+        record = further(held, plan, record)
     return record if files is None else with_files(record, files)
 
 

@@ -71,6 +71,15 @@ def audit(
             "called clear.",
         ),
     ] = None,
+    power: Annotated[
+        int | None,
+        typer.Option(
+            "--power",
+            min=1,
+            help="Image classifiers: also plant backdoors in so many copies of the model and say "
+            "how many of them the same audit finds. Six tell more than three.",
+        ),
+    ] = None,
     resume: Annotated[
         Path | None,
         typer.Option(
@@ -107,6 +116,8 @@ def audit(
 
       gifthorse audit ./model --trusted folder:./photos --budget 60s
 
+      gifthorse audit ./model --trusted folder:./photos --bank bank.json --power 6
+
       gifthorse audit ./model.gguf --budget 10m --report audit.html
 
       gifthorse audit ./lora-adapter --base ./base-model
@@ -135,6 +146,11 @@ def audit(
     from gifthorse.auditing.audit import audit as run_audit
 
     with progress_bar() as progress:
+        further = None
+        if power is not None:
+            from gifthorse.bench.power import with_controls
+
+            further = with_controls(power, seed=seed, progress=progress)
         record = run_audit(
             model,
             trusted=trusted,
@@ -143,6 +159,7 @@ def audit(
             false_alarm_rate=false_alarm_rate,
             samples=samples,
             budget=None if budget is None else seconds(budget),
+            further=further,
             seed=seed,
             progress=progress,
         )
