@@ -4,9 +4,11 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 WORKERS ?= logical
 DATA ?= $(or $(XDG_DATA_HOME),$(HOME)/.local/share)
+FLOWER := .venv-flower
+FLOWER_TESTS ?= tests/federated/test_flower.py tests/federated/test_loopback.py
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test slow check format bench docs data browser clean
+.PHONY: help install demo test slow flower check format bench docs data browser clean
 
 help:  ## This list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 12
@@ -27,6 +29,19 @@ test: install  ## Fast tests
 
 slow: install  ## Tests that train real models (about a quarter of an hour)
 	$(BIN)/pytest -n $(WORKERS) --dist loadscope --slow -m slow --durations=15
+
+flower: $(FLOWER)/.installed  ## Tests with Flower, and real Flower processes on this machine (minutes)
+	$(FLOWER)/bin/python -m pytest --slow $(FLOWER_TESTS)
+
+# Flower pins older releases of rich, typer, packaging and protobuf than development uses, so it has
+# an environment of its own that lies over the other one.
+$(FLOWER)/.installed: $(VENV)/.installed pyproject.toml
+	@test -x $(FLOWER)/bin/python || $(BIN)/python -m venv $(FLOWER)
+	@base=$$($(BIN)/python -c "import sysconfig; print(sysconfig.get_path('purelib'))") && \
+	own=$$($(FLOWER)/bin/python -c "import sysconfig; print(sysconfig.get_path('purelib'))") && \
+	echo "import site; site.addsitedir('$$base')" > "$$own/base.pth"
+	$(FLOWER)/bin/pip install --disable-pip-version-check -q flwr==1.41.0
+	@touch $@
 
 check: install  ## Style, types, layers, generated docs
 	$(BIN)/ruff check .
@@ -54,4 +69,4 @@ browser:  ## Chromium for the tests that look at reports (Debian, needs root)
 	@command -v chromedriver >/dev/null || (apt-get update -qq && apt-get install -y -qq chromium chromium-driver)
 
 clean:  ## Remove the environment, caches and the demo
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache demo
+	rm -rf $(VENV) $(FLOWER) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache demo

@@ -35,6 +35,17 @@ def test_model_replacement_owns_the_mean_and_not_multikrum() -> None:
     assert kept.clean_accuracy > clean.clean_accuracy - 0.05
 
 
+def test_explained_keeps_a_backdoor_out_and_rare_classes_in() -> None:
+    spec = small(rounds=20, window=(8, 14), alpha=0.1, attack="train_and_scale")
+    defended = small(**{**spec.model_dump(), "defence": "explained"})
+    owned, kept = run_trial(spec).record, run_trial(defended).record
+    clean, quiet = run_trial(twin(spec)).record, run_trial(twin(defended)).record
+    assert owned.attack_success_end > 0.5
+    assert kept.attack_success_peak < 0.05
+    assert quiet.attack_success_peak < 0.05
+    assert min(kept.clean_accuracy, quiet.clean_accuracy) > clean.clean_accuracy - 0.02
+
+
 def test_the_same_seed_gives_the_same_bits_and_another_does_not() -> None:
     spec = small(attack="neurotoxin", defence="flame", rounds=6, window=(2, 4))
     one, same = run_trial(spec).record, run_trial(spec).record
