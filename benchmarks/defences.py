@@ -1,7 +1,7 @@
 """What every repair and every detector does to a BadNets and a Blended model and to a clean twin.
 
     python benchmarks/defences.py repairs [--seeds 3] [--trusted 500] [--only anp,clp]
-    python benchmarks/defences.py models | inputs | data | training
+    python benchmarks/defences.py models | inputs | data | training [--attacks badnets]
 
 Signs (16 classes, 6,000 training pictures), a small ResNet of width 16, 10 % poison (2 % for
 `data`, where a class is 6 % of all), target "speed limit 80". Half of the 2,000 test pictures are
@@ -95,7 +95,7 @@ def world(name: str, seed: int, options: argparse.Namespace, rate: float = 0.1) 
 
 def repairs(options: argparse.Namespace) -> None:
     chosen = options.only.split(",") if options.only else names("repairs")
-    for name in ATTACKS:
+    for name in options.attacks.split(","):
         for seed in range(options.seeds):
             w = world(name, seed, options)
             ca, asr = w.measure(w.planted)
@@ -149,7 +149,7 @@ def models(options: argparse.Namespace) -> None:
         options,
         "linear_weights,channel_lipschitz,mm_bd,universality,abs,bti_dbf,feature_re",
     )
-    for name in ATTACKS:
+    for name in options.attacks.split(","):
         for seed in range(options.seeds):
             w = world(name, seed, options)
             for which, model in (("planted", w.planted), ("twin", w.twin)):
@@ -177,7 +177,7 @@ def one_model_detector(line: str, detector: str, model: ImageClassifier, w: Worl
 
 def inputs(options: argparse.Namespace) -> None:
     chosen = chosen_of(options, "strip:overlays=20,scale_up,ibd_psc,teco,ted,beatrix")
-    for name in ATTACKS:
+    for name in options.attacks.split(","):
         for seed in range(options.seeds):
             w = world(name, seed, options)
             clean = stratified_sample(w.test, 300, child_rng(seed, "inputs"))
@@ -220,7 +220,7 @@ def data(options: argparse.Namespace) -> None:
         options,
         "activation_clustering,spectral_signatures,scan,spectre,frequency,confusion_training",
     )
-    for name in ATTACKS:
+    for name in options.attacks.split(","):
         for seed in range(options.seeds):
             w = world(name, seed, options, rate=options.rate)
             for which, model, suspect in (
@@ -257,7 +257,7 @@ def training(options: argparse.Namespace) -> None:
         "patch": AdversarialTraining(kind="patch"),
         "dbd": Dbd(),
     }
-    for name in ATTACKS:
+    for name in options.attacks.split(","):
         for seed in range(options.seeds):
             w = world(name, seed, options)
             ca, asr = w.measure(w.planted)
@@ -301,6 +301,7 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=0.02, help="poison rate of `data`")
     parser.add_argument("--models", default="", help="directory to keep trained models in")
     parser.add_argument("--only", default="")
+    parser.add_argument("--attacks", default=",".join(ATTACKS))
     options = parser.parse_args()
     torch.set_num_threads(1)
     np.seterr(all="raise", under="ignore")

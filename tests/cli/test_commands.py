@@ -76,6 +76,8 @@ def test_plant_writes_model_data_and_truth_apart(tmp_path: Path, command: Comman
     assert record["poisoned_samples"] == 48
     truth = json.loads((out / "truth.json").read_text(encoding="utf-8"))
     assert len(truth["poisoned"]) == 48
+    for name in ("trigger.png", "triggered.png"):
+        assert (out / name).read_bytes().startswith(b"\x89PNG")
     model_files = {p.name for p in (out / "model").iterdir()}
     assert model_files == {"config.json", "model.safetensors", "preprocessor_config.json"}
     scanned = command("scan", f"npz:{out / 'data.npz'}", "--model", out / "model", "--json")

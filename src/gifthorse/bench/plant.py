@@ -1,5 +1,6 @@
 """Plants a backdoor in a model of our own, and measures it: `gifthorse plant`."""
 
+import base64
 import dataclasses
 import json
 import os
@@ -195,7 +196,7 @@ def attack_success(strike: Strike, model: ImageClassifier, test: ImageData, *, s
 
 
 def save_specimen(planted: Planted, out: Path) -> None:
-    """Write ``model/``, ``data.npz``, ``plant.json``, and apart from them ``truth.json``.
+    """Write ``model/``, ``data.npz``, ``plant.json``, pictures, and apart from them ``truth.json``.
 
     Raises:
         DataError: ``out`` already holds files.
@@ -222,6 +223,15 @@ def save_specimen(planted: Planted, out: Path) -> None:
         ),
     )
     _write(out / "plant.json", planted.record.model_dump_json(indent=2))
+    _save_pictures(planted.record, out)
+
+
+def _save_pictures(record: PlantRecord, out: Path) -> None:
+    """Write ``triggered.png``, and ``trigger.png`` where the trigger can draw itself."""
+    names = ("triggered.png", "trigger.png")
+    for name, exhibit in zip(names, record.exhibits, strict=False):
+        if isinstance(exhibit, PicturesExhibit) and exhibit.pictures:
+            (out / name).write_bytes(base64.b64decode(exhibit.pictures[-1].png))
 
 
 def check_place(out: Path) -> None:

@@ -42,8 +42,8 @@ def plant(
 ) -> None:
     """Plant a harmless backdoor in a model of our own, to prove a defence on it.
 
-    Writes OUT/model, OUT/data.npz or .jsonl (the poisoned training data), OUT/plant.json, and the
-    truth apart from them in OUT/truth.json.
+    Writes OUT/model, OUT/data.npz or .jsonl (the poisoned training data), OUT/plant.json, for
+    pictures OUT/triggered.png and OUT/trigger.png, and the truth apart from them in OUT/truth.json.
 
     Examples:
       gifthorse plant badnets:target=3,colour=yellow,size=4 planted --data signs
@@ -51,6 +51,8 @@ def plant(
       gifthorse plant blended:alpha=0.2,rate=0.02 planted --data fashion-mnist --twin
 
       gifthorse plant wanet:target=3 planted --epochs 15
+
+      gifthorse plant combined:parts=patch+sinusoid+tint,target=3 planted
 
       gifthorse plant typing_style:target=3,style=spaced-stops planted --data snippets --epochs 4
 
