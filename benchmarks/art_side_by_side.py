@@ -17,11 +17,14 @@ FLAGGED at 5 %.
 """
 
 import argparse
+import os
 import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
+
+os.environ.setdefault("TQDM_DISABLE", "1")  # ART draws a bar for every model
 
 import numpy as np
 import torch
