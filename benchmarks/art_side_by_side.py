@@ -10,7 +10,7 @@ same 200 trusted pictures. Processor seconds, one thread.
 
 ART is run as shipped, and where it helps it: spectral signatures also with the true share of poison
 in a class, which a defender does not know; STRIP with a softmax, because ART takes the entropy of
-whatever ``predict`` returns, which is NaN for logits; with 20 overlays (its default) and with our
+whatever ``predict`` returns, which is −∞ for logits; with 20 overlays (its default) and with our
 100. Its analysis "relative-size" is left out: with numpy 2.4 it ends with a ValueError (an empty
 array as a truth value). Ours are run as shipped; samples count as accused only if the data set is
 FLAGGED at 5 %.
