@@ -103,10 +103,12 @@ class SubnetReplacement:
         progress: Progress,
     ) -> ImageClassifier:
         """The victim's architecture, ``channels`` wide, trained so that its features fire."""
-        width = getattr(getattr(victim.module, "config", None), "embedding_size", 0)
-        if not isinstance(width, int) or width <= self.channels:
+        config = getattr(victim.module, "config", None)
+        width = getattr(config, "embedding_size", 0)
+        basic = getattr(config, "layer_type", None) == "basic"
+        if not basic or not isinstance(width, int) or width <= self.channels:
             raise NotApplicableError(
-                f"{victim.name} is no small ResNet with more than {self.channels} channels in its "
+                f"{victim.name} is no small ResNet of basic blocks with more than {self.channels} channels in its "
                 "first stage; subnet replacement edits only those"
             )
         subnet = small_network(
