@@ -64,10 +64,18 @@ def trial() -> str:
     return json.dumps(trial_schema(), indent=2, sort_keys=True) + "\n"
 
 
+def bank() -> str:
+    """The JSON schema of a reference bank."""
+    from gifthorse.auditing.banks import Bank
+
+    return json.dumps(Bank.model_json_schema(), indent=2, sort_keys=True) + "\n"
+
+
 def main() -> int:
     """Write or check all pages."""
     pages = {
         DOCS / "reference" / "command-line.md": command_line(),
+        DOCS / "formats" / "bank.schema.json": bank(),
         DOCS / "formats" / "record.schema.json": schema(),
         DOCS / "formats" / "trial.schema.json": trial(),
         DOCS / "formats" / "trust.schema.json": trust(),

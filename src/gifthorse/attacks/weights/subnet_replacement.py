@@ -108,8 +108,8 @@ class SubnetReplacement:
         basic = getattr(config, "layer_type", None) == "basic"
         if not basic or not isinstance(width, int) or width <= self.channels:
             raise NotApplicableError(
-                f"{victim.name} is no small ResNet of basic blocks with more than {self.channels} channels in its "
-                "first stage; subnet replacement edits only those"
+                f"{victim.name} is no small ResNet of basic blocks with more than {self.channels} "
+                "channels in its first stage; subnet replacement edits only those"
             )
         subnet = small_network(
             image_shape=victim.input_shape,
