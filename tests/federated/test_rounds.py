@@ -1,5 +1,6 @@
 """The round loop: the attack works, defences stop it, the clean twin stays whole, bits repeat."""
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -167,6 +168,19 @@ def test_one_worker_two_workers_and_a_resumed_run_give_the_same_bits(tmp_path: P
     assert digests == [record.digest for record in two] == [record.digest for record in again]
     assert again[0].seconds == one[0].seconds  # it was not run again
     assert {r.digest for r in ledger} == set(digests)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # Ray has its own
+def test_ray_gives_the_same_bits(tmp_path: Path) -> None:
+    pytest.importorskip("ray")
+    from gifthorse.federated.on_ray import run_on_ray
+
+    here = run_study(STUDY, Ledger(tmp_path / "here", create=True))
+    there = run_study(
+        STUDY, Ledger(tmp_path / "there", create=True), run=partial(run_on_ray, cpus=2)
+    )
+    assert [record.digest for record in here] == [record.digest for record in there]
 
 
 def test_seeds_become_one_row() -> None:

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,6 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from gifthorse.cli.console import out, progress_bar
+from gifthorse.core.errors import SpecError
 
 if TYPE_CHECKING:
     from gifthorse.core.rounds_record import TrialRecord
@@ -31,6 +33,12 @@ def run(
     workers: Annotated[
         int, typer.Option("--workers", min=1, max=1024, help="Processes; results do not change.")
     ] = 1,
+    engine: Annotated[
+        str, typer.Option("--engine", help="local: processes; ray: Ray here, or a cluster.")
+    ] = "local",
+    address: Annotated[
+        str | None, typer.Option("--address", help="Of a running Ray cluster; implies ray.")
+    ] = None,
     page: Page = None,
     as_json: AsJson = False,
 ) -> None:
@@ -49,11 +57,22 @@ def run(
     from gifthorse.federated.runner import run_study
     from gifthorse.federated.study import read_study
 
+    if engine not in ("local", "ray"):
+        raise SpecError(f"no engine {engine!r}; known: local, ray")
+    chosen = None
+    if engine == "ray" or address is not None:
+        from gifthorse.federated.on_ray import run_on_ray
+
+        chosen = partial(run_on_ray, address=address, cpus=workers)
     described = read_study(study)
     described.trials()  # complain before the ledger is made
     with progress_bar() as progress:
         records = run_study(
-            described, Ledger(ledger, create=True), workers=workers, progress=progress
+            described,
+            Ledger(ledger, create=True),
+            workers=workers,
+            run=chosen,
+            progress=progress,
         )
     _print(records, as_json=as_json)
     _draw(records, page, described.name)

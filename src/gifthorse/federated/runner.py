@@ -1,7 +1,7 @@
 """Runs the trials of a study that the ledger does not hold yet, here or in worker processes."""
 
 import multiprocessing
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 
@@ -12,14 +12,29 @@ from gifthorse.federated.ledger import Ledger
 from gifthorse.federated.rounds import run_trial
 from gifthorse.federated.study import Study
 
+Run = Callable[[Sequence[TrialSpec]], Iterator[TrialRecord]]
+"""``run(todo)``: records of these trials, in any order."""
+
 
 def run_study(
-    study: Study, ledger: Ledger, *, workers: int = 1, progress: Progress = silent
+    study: Study,
+    ledger: Ledger,
+    *,
+    workers: int = 1,
+    run: Run | None = None,
+    progress: Progress = silent,
 ) -> tuple[TrialRecord, ...]:
     """Run what is missing; records come back in the order of the study.
 
     Every trial runs on one thread, so neither the number of workers nor an interruption changes a
     bit of the records (times apart). A trial that is finished is in the ledger at once.
+
+    Args:
+        study: What to run.
+        ledger: Where records go.
+        workers: Processes on this machine.
+        run: Something else that runs trials, such as Ray; None for ``workers`` processes.
+        progress: Called after every trial.
 
     Raises:
         SpecError, DataError: A trial cannot be run as it is described.
@@ -29,7 +44,7 @@ def run_study(
     todo = [spec for spec in specs if ledger.find(spec) is None]
     done = len(specs) - len(todo)
     progress(done, len(specs), "trials")
-    for record in _run(todo, workers):
+    for record in run(todo) if run is not None else _run(todo, workers):
         ledger.add(record)
         done += 1
         progress(done, len(specs), "trials")
@@ -37,13 +52,13 @@ def run_study(
     return tuple(record for record in found if record is not None)
 
 
-def _run(todo: list[TrialSpec], workers: int) -> Iterator[TrialRecord]:
+def _run(todo: Sequence[TrialSpec], workers: int) -> Iterator[TrialRecord]:
     if workers <= 1 or len(todo) <= 1:
-        yield from map(_one, todo)
+        yield from map(run_alone, todo)
         return
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(min(workers, len(todo)), mp_context=spawn) as pool:
-        futures = [pool.submit(_one, spec) for spec in todo]
+        futures = [pool.submit(run_alone, spec) for spec in todo]
         try:
             for future in as_completed(futures):
                 yield future.result()
@@ -56,7 +71,7 @@ def _run(todo: list[TrialSpec], workers: int) -> Iterator[TrialRecord]:
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _one(spec: TrialSpec) -> TrialRecord:
+def run_alone(spec: TrialSpec) -> TrialRecord:
     """One trial on one thread: sums over several threads depend on their number."""
     from threadpoolctl import threadpool_limits
 
