@@ -1,20 +1,25 @@
 """After the fact: a model directory, clients taken out of it, who contributed to what."""
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file
 
-from gifthorse.core.errors import DataError, RecordError
+from gifthorse.core.errors import DataError, RecordError, SpecError
 from gifthorse.core.rounds_record import ServerRound, TrialSpec
 from gifthorse.data.sources import load
+from gifthorse.detectors.clients.explained import Explained
+from gifthorse.detectors.clients.mean import Mean
 from gifthorse.federated.afterwards import find_trial, replay_trial
 from gifthorse.federated.checkpoint import Checkpoint
 from gifthorse.federated.ledger import Ledger
 from gifthorse.federated.lineage import model_file, reply_name, write_lineage
 from gifthorse.federated.removal import read_rounds, replay, write_round
-from gifthorse.federated.rounds import context_of, methods, run_trial
+from gifthorse.federated.rounds import TrialResult, context_of, methods, run_trial
+from gifthorse.federated.server_after import server_lineage, without_nodes
 from gifthorse.federated.server_place import ServerPlace
 from gifthorse.federated.world import build_world
 from gifthorse.models.flat import small_cnn
@@ -166,3 +171,52 @@ def test_a_flat_network_is_an_ordinary_model_directory(tmp_path: Path) -> None:
     for one in (classifier, load_classifier(tmp_path / "model")):
         expected = learner.logits(flat, test.batch(np.arange(len(test))))
         np.testing.assert_allclose(predict_logits(one, test), expected, atol=1e-5)
+
+
+# ---------------------------------------------------------------- a real server's directory
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> tuple[Path, TrialResult]:
+    """What a server that averages keeps of six rounds, the first three attacked."""
+    spec = SPEC.model_copy(update={"defence": "mean", "rounds": 6, "window": (0, 3)})
+    world = build_world(spec)
+    result = run_trial(spec, keep_updates=True, world=world)
+    place = ServerPlace(folder=tmp_path / "server", keep_updates=True)
+    models = [*(one.before for one in result.stored[1:]), result.model]
+    for number, (stored, model) in enumerate(zip(result.stored, models, strict=True), start=1):
+        arrays = {n: v.astype(np.float32) for n, v in world.learner.layout.split(model).items()}
+        entry = ServerRound(
+            round=number, accepted=stored.clients, rejected=(), quarantined=(), missing=(),
+            fallback=None, scores={}, replies={}, before="x", after="y",
+        )  # fmt: skip
+        state = Checkpoint(round=number, arrays=arrays, memory={}, seen=frozenset())
+        place.add(entry, replace(stored, round=number), state)
+    return place.folder, result
+
+
+def test_a_servers_directory_is_traced_and_nodes_are_taken_out(
+    server: tuple[Path, TrialResult], tmp_path: Path
+) -> None:
+    folder, result = server
+    store = SqliteStore(server_lineage(folder, tmp_path / "lineage"))
+    found = about_sample(store, reply_name(2, "client-003"))
+    assert found is not None
+    assert [model.consumed for model in found.models] == [1, 0, 0, 0, 0]
+    store.close()
+    mended = without_nodes(folder, Mean(), BAD, tmp_path / "mended.safetensors")
+    layout = build_world(result.record.spec).learner.layout
+    by_hand = result.initial
+    for one in result.stored:
+        rows = [i for i, name in enumerate(one.clients) if name not in BAD]
+        by_hand = (by_hand + one.deltas[rows].mean(axis=0)).astype(np.float32).astype(np.float64)
+    np.testing.assert_allclose(layout.join(load_file(mended)), by_hand, atol=1e-6)
+    with pytest.raises(DataError, match="exists"):
+        without_nodes(folder, Mean(), BAD, mended)
+    with pytest.raises(SpecError, match="own samples"):
+        without_nodes(folder, Explained(), BAD, tmp_path / "no")
+    (folder / "round-00002.npz").unlink()
+    with pytest.raises(RecordError, match="5 of 6 rounds"):
+        server_lineage(folder, tmp_path / "again")
+    with pytest.raises(RecordError, match="no such directory"):
+        server_lineage(tmp_path / "nowhere", tmp_path / "again")

@@ -165,6 +165,51 @@ def replay(
     out.print(f"who contributed to what: gifthorse trace … --store {escape(str(found.store))}")
 
 
+@app.command()
+def lineage(
+    server: Annotated[Path, typer.Argument(help="Directory that a server keeps, with updates.")],
+    place: Annotated[Path, typer.Option("--out", help="Directory to write.")],
+) -> None:
+    """Write who contributed to which global model of a real server, for `gifthorse trace`.
+
+    Exit code: 0 done, 2 bad input.
+
+    Examples:
+      gifthorse federated lineage server --out lineage
+    """
+    from gifthorse.federated.server_after import server_lineage
+
+    store = server_lineage(server, place)
+    out.print(f"who contributed to what: gifthorse trace … --store {escape(str(store))}")
+
+
+@app.command()
+def remove(
+    server: Annotated[Path, typer.Argument(help="Directory that a server keeps, with updates.")],
+    without: Annotated[
+        list[str], typer.Option("--without", help="A node to take out; may be repeated.")
+    ],
+    defence: Annotated[str, typer.Option("--defence", help="The aggregator that it used.")],
+    place: Annotated[Path, typer.Option("--out", help="File to write (.safetensors).")],
+    seed: Annotated[int, typer.Option("--seed", help="Of the strategy.")] = 0,
+) -> None:
+    """Write the model of a real server without some nodes, from the updates that it kept.
+
+    Let the others train it further: what they sent was meant for another model.
+
+    Exit code: 0 done, 2 bad input.
+
+    Examples:
+      gifthorse federated remove server --without 1234 --defence multikrum --out mended.safetensors
+    """
+    from gifthorse.core.registry import build, parse_spec
+    from gifthorse.federated.server_after import without_nodes
+
+    aggregator = build("aggregators", parse_spec(defence))
+    written = without_nodes(server, aggregator, tuple(without), place, seed=seed)
+    out.print(f"{escape(str(written))}: the model without {escape(', '.join(without))}")
+
+
 def _draw(records: "tuple[TrialRecord, ...]", page: Path | None, name: str) -> None:
     if page is None:
         return
