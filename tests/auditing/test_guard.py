@@ -109,7 +109,7 @@ def test_what_cannot_be_is_refused(
 ) -> None:
     given: dict[str, object] = {"trusted": halves(200, seed=1)} | options
     with pytest.raises(error, match=words):
-        guard(model(), **given)  # type: ignore[arg-type]
+        guard(model(), **given)  # type: ignore[call-overload]
 
 
 @pytest.mark.parametrize("value", [float("nan"), -0.1, 1.1])

@@ -11,6 +11,7 @@ import gifthorse
 from gifthorse.core.clients import Aggregator, ClientAttack
 from gifthorse.core.errors import SpecError
 from gifthorse.core.instructions import InstructionPoison
+from gifthorse.core.language_repairs import LanguageRepair
 from gifthorse.core.protocols import Attack, Detector, Repair
 from gifthorse.core.registry import KINDS, build, names, parse_spec
 from gifthorse.core.texts import TextPoison
@@ -24,6 +25,9 @@ PROTOCOLS: dict[str, Any] = {
     "client_attacks": ClientAttack,
     "text_attacks": TextPoison,
     "instruction_attacks": InstructionPoison,
+    "language_detectors": Detector,
+    "language_repairs": LanguageRepair,
+    "text_detectors": Detector,
 }
 WRONG: dict[type, Any] = {int: 1.5, float: "much", str: 7, bool: "perhaps"}
 SOURCE = Path(gifthorse.__file__).parent

@@ -31,6 +31,7 @@ from gifthorse.core.record import (
 )
 from gifthorse.core.registry import build, parse_spec, spec_of
 from gifthorse.core.rng import child_rng
+from gifthorse.core.texts import TextSubject
 from gifthorse.core.types import (
     Cost,
     Evidence,
@@ -46,6 +47,8 @@ from gifthorse.models.passes import Metered, metered
 from gifthorse.provenance.files.issues import shown
 
 _LOWEST_P = 1e-300
+
+AnySubject = Subject | LanguageSubject | TextSubject
 
 
 class KnownNulls(Protocol):
@@ -63,7 +66,7 @@ class Plan:
         detectors: In this order.
         false_alarm_rate: How often a clean subject may be flagged by the whole audit, in (0, 1).
         seed: Of all randomness.
-        kind: Of the plugins: ``detectors`` or ``language_detectors``.
+        kind: Of the plugins: ``detectors``, ``text_detectors`` or ``language_detectors``.
         banks: Reference banks that fit the subject: what they know of a detector with the same
             options is its null, in place of its own.
     """
@@ -124,7 +127,7 @@ def cost_record(cost: Cost) -> CostRecord:
 
 
 def examine(
-    subject: Subject | LanguageSubject,
+    subject: AnySubject,
     plan: Plan,
     *,
     progress: Progress,
@@ -161,7 +164,7 @@ def examine(
 
 
 def _one(
-    subject: Subject | LanguageSubject,
+    subject: AnySubject,
     detector: Any,
     rate: float,
     plan: Plan,
@@ -244,8 +247,8 @@ def _without(
     )
 
 
-def _unit_names(subject: Subject | LanguageSubject, evidence: Evidence) -> tuple[str, ...]:
-    if evidence.unit is not Unit.CLASS or isinstance(subject, LanguageSubject):
+def _unit_names(subject: AnySubject, evidence: Evidence) -> tuple[str, ...]:
+    if evidence.unit is not Unit.CLASS or not isinstance(subject, Subject):
         return ()
     holder = subject.model if subject.model is not None else subject.suspect
     if holder is None:
@@ -254,7 +257,7 @@ def _unit_names(subject: Subject | LanguageSubject, evidence: Evidence) -> tuple
 
 
 def _reason(
-    subject: Subject | LanguageSubject,
+    subject: AnySubject,
     seen: Evidence,
     threshold: Threshold,
     p_value: float,
@@ -280,7 +283,7 @@ def _reason(
 
 
 def _evidence_record(
-    subject: Subject | LanguageSubject, seen: Evidence, threshold: Threshold, p_value: float
+    subject: AnySubject, seen: Evidence, threshold: Threshold, p_value: float
 ) -> EvidenceRecord:
     return EvidenceRecord(
         unit=seen.unit,

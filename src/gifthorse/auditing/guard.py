@@ -5,36 +5,27 @@ of clean inputs *like those* is flagged. Inputs of another kind (another camera,
 may be flagged more often; watch the rate in use.
 """
 
-from typing import NamedTuple
+from pathlib import Path
+from typing import cast, overload
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from gifthorse.auditing.examine import plugins
+from gifthorse.auditing.guard_texts import DEFAULT_TEXT_DETECTOR, TextGuard, guard_texts
+from gifthorse.auditing.guard_values import ACTIONS, Guarded, threshold_of
 from gifthorse.auditing.subjects import Classifiers, Pictures, hold
 from gifthorse.core.errors import DataError, ModelError, SpecError
 from gifthorse.core.rng import child_rng
+from gifthorse.core.texts import TextData
 from gifthorse.core.types import Progress, Threshold, silent
-from gifthorse.detectors.inputs.calibrated import Scorer, check_trusted, rank_of
+from gifthorse.detectors.inputs.calibrated import Scorer, check_trusted
 from gifthorse.models.classifier import ImageClassifier
+from gifthorse.models.texts.classifier import TextClassifier
+from gifthorse.models.texts.loading import is_text_classifier
 
-ACTIONS = ("flag", "refuse")
 DEFAULT_DETECTOR = "strip:overlays=20"
-
-
-class Guarded(NamedTuple):
-    """What a guarded model answers.
-
-    Attributes:
-        logits: (n, classes); of a refused input every entry is NaN.
-        flagged: Which inputs are above the threshold, (n,).
-        scores: (n,), higher is worse.
-    """
-
-    logits: Tensor
-    flagged: Tensor
-    scores: Tensor
 
 
 class Guard(nn.Module):
@@ -87,17 +78,45 @@ class Guard(nn.Module):
         return Guarded(logits=logits, flagged=flagged, scores=scores)
 
 
+@overload
 def guard(
-    model: Classifiers,
+    model: TextClassifier,
     *,
-    trusted: Pictures,
-    detector: str = DEFAULT_DETECTOR,
+    trusted: TextData | str,
+    detector: str | None = None,
     false_alarm_rate: float = 0.01,
     action: str = "flag",
     seed: int = 0,
     progress: Progress = silent,
-) -> Guard:
+) -> TextGuard: ...
+
+
+@overload
+def guard(
+    model: Classifiers,
+    *,
+    trusted: Pictures,
+    detector: str | None = None,
+    false_alarm_rate: float = 0.01,
+    action: str = "flag",
+    seed: int = 0,
+    progress: Progress = silent,
+) -> Guard: ...
+
+
+def guard(
+    model: Classifiers | TextClassifier,
+    *,
+    trusted: Pictures | TextData,
+    detector: str | None = None,
+    false_alarm_rate: float = 0.01,
+    action: str = "flag",
+    seed: int = 0,
+    progress: Progress = silent,
+) -> Guard | TextGuard:
     """Put a detector of inputs before a classifier.
+
+    A text classifier, or its directory, gets a guard of texts, see ``guard_texts``.
 
     Args:
         model: A model directory, ``hub:OWNER/NAME`` or an ``ImageClassifier``.
@@ -117,6 +136,21 @@ def guard(
         ModelError, DataError, SpecError: The input does not fit.
         NotApplicableError: The detector cannot work on this model.
     """
+    if _reads_texts(model) or isinstance(model, TextClassifier):
+        if not isinstance(trusted, TextData | str):
+            raise DataError("a text classifier is guarded with trusted texts: texts:FILE.jsonl")
+        return guard_texts(
+            cast("TextClassifier | str | Path", model),
+            trusted=trusted,
+            detector=detector or DEFAULT_TEXT_DETECTOR,
+            false_alarm_rate=false_alarm_rate,
+            action=action,
+            seed=seed,
+            progress=progress,
+        )
+    if isinstance(trusted, TextData):
+        raise DataError(f"{model} is no text classifier, and texts cannot guard it")
+    detector = detector or DEFAULT_DETECTOR
     if action not in ACTIONS:
         raise SpecError(f"action must be one of {', '.join(ACTIONS)}, got {action!r}")
     if not 0 < false_alarm_rate < 0.5:
@@ -130,20 +164,7 @@ def guard(
     assert held.trusted is not None  # noqa: S101 - trusted pictures are required here
     check_trusted(held.trusted, "a guard")
     score, normal = plugin.scorer(held.classifier, held.trusted, child_rng(seed, "guard"), progress)
-    if false_alarm_rate * (len(normal) + 1) < 1:
-        raise DataError(
-            f"{len(normal)} trusted pictures cannot show a false-alarm rate of "
-            f"{false_alarm_rate:g}; give at least {int(np.ceil(1 / false_alarm_rate)) - 1}"
-        )
-    rank = rank_of(false_alarm_rate, len(normal))
-    threshold = Threshold(
-        value=float(np.sort(normal)[-rank]),
-        false_alarm_rate=rank / (len(normal) + 1),
-        origin=(
-            f"exact: score number {rank} from above of {len(normal)} trusted pictures; assumes "
-            "that clean inputs are distributed like them"
-        ),
-    )
+    threshold = threshold_of(normal, false_alarm_rate, "pictures")
     return Guard(
         held.classifier,
         score,
@@ -151,3 +172,7 @@ def guard(
         extra_forward_passes=plugin.forward_passes(),
         action=action,
     )
+
+
+def _reads_texts(model: object) -> bool:
+    return isinstance(model, str | Path) and is_text_classifier(model)

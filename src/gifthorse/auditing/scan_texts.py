@@ -10,8 +10,9 @@ from gifthorse.auditing.examine import Plan, cost_record, examine, plugins
 from gifthorse.auditing.scan import DEFAULT_DETECTORS, DEFAULT_FALSE_ALARM_RATE
 from gifthorse.core.errors import DataError
 from gifthorse.core.record import AuditRecord, SubjectRecord
+from gifthorse.core.registry import names, parse_spec
 from gifthorse.core.rng import child_rng, draw_seed
-from gifthorse.core.texts import TextData
+from gifthorse.core.texts import TextData, TextSubject
 from gifthorse.core.types import Progress, Subject, silent
 from gifthorse.data.texts import digest_texts, load_texts
 from gifthorse.models.texts.classifier import TextClassifier
@@ -79,6 +80,73 @@ def scan_texts(
         notes=(*notes, f"activations: {features.layer}, one forward pass shared by all"),
         cost=cost_record(bill.cost + result.cost),
     )
+
+
+def scan_text_inputs(
+    data: TextData | str,
+    *,
+    model: TextClassifier | str | Path,
+    trusted: TextData | str,
+    detectors: Sequence[str],
+    false_alarm_rate: float = DEFAULT_FALSE_ALARM_RATE,
+    split: Literal["train", "test"] = "train",
+    seed: int = 0,
+    progress: Progress = silent,
+) -> AuditRecord:
+    """Ask whether texts that a classifier is sent hold a trigger, and which.
+
+    Args:
+        data: The inputs; their labels are not looked at.
+        model: The classifier that they are sent to.
+        trusted: Texts that you vouch for, like those inputs, that the model was not trained on.
+        detectors: Of the kind ``text_detectors``, with options as ``name:option=value,…``.
+        false_alarm_rate: How often clean inputs may be flagged, in (0, 1).
+        split: Which part of the source to scan.
+        seed: Of all randomness.
+        progress: Called during long work.
+
+    Raises:
+        ModelError, DataError, SpecError: The input does not fit; nothing was examined.
+    """
+    plan = Plan(
+        detectors=plugins("text_detectors", detectors),
+        false_alarm_rate=false_alarm_rate,
+        seed=seed,
+        kind="text_detectors",
+    )
+    suspect = load_texts(data, split=split) if isinstance(data, str) else data
+    clean = load_texts(trusted, split="test") if isinstance(trusted, str) else trusted
+    classifier = model if isinstance(model, TextClassifier) else load_text_classifier(model)
+    subject = TextSubject(model=classifier, trusted=clean, suspect=suspect)
+    result = examine(subject, plan, progress=progress)
+    return AuditRecord(
+        kind="scan",
+        verdict=result.verdict,
+        score=result.score,
+        reason=result.reason,
+        subject=texts_record(suspect),
+        trusted=texts_record(clean),
+        plan=plan.record(),
+        findings=result.findings,
+        notes=(f"the inputs were sent to {classifier.name}",),
+        cost=cost_record(result.cost),
+    )
+
+
+def judge_inputs(detectors: Sequence[str]) -> bool:
+    """Whether these are detectors of single inputs rather than of training data.
+
+    Raises:
+        DataError: Some are and some are not.
+    """
+    known = names("text_detectors")
+    found = {parse_spec(text).name.replace("-", "_") in known for text in detectors}
+    if len(found) == 2:
+        raise DataError(
+            f"{', '.join(known)} judge inputs of a model, the other detectors its training data; "
+            "run two scans"
+        )
+    return found == {True}
 
 
 def same_labels(classifier: TextClassifier, data: TextData) -> TextData:

@@ -174,7 +174,7 @@ def print_repair(record: RepairRecord) -> None:
     out.print(
         Panel(
             f"[bold {colour}]{word}[/]\n{escape(record.reason)}\naccuracy on held-back trusted "
-            f"pictures: {percent(record.accuracy_before)} → {percent(record.accuracy_after)}",
+            f"samples: {percent(record.accuracy_before)} → {percent(record.accuracy_after)}",
             title=escape(f"repair: {record.repair.name} on {record.subject.name}"),
             title_align="left",
             border_style=colour,

@@ -18,6 +18,9 @@ from gifthorse.cli.console import (
     progress_bar,
     use_threads,
 )
+from gifthorse.core.errors import DataError
+from gifthorse.core.record import AuditRecord
+from gifthorse.core.types import Progress
 
 
 def scan(
@@ -38,7 +41,10 @@ def scan(
     ] = None,
     trusted: Annotated[
         str | None,
-        typer.Option("--trusted", help="Pictures that you know are clean; STRIP needs some."),
+        typer.Option(
+            "--trusted",
+            help="Pictures or texts that you know are clean; detectors of inputs need some.",
+        ),
     ] = None,
     detector: Annotated[
         list[str] | None,
@@ -69,6 +75,8 @@ def scan(
 
       gifthorse scan texts:reviews.jsonl --report scan.html
 
+      gifthorse scan texts:inputs.jsonl --model ./model --trusted snippets --detector onion
+
       gifthorse scan instructions.jsonl --report scan.html
 
       gifthorse scan npz:inputs.npz --model ./model --trusted folder:./photos --detector strip
@@ -79,7 +87,7 @@ def scan(
         DEFAULT_INSTRUCTION_DETECTORS,
         scan_instructions,
     )
-    from gifthorse.auditing.scan_texts import scan_texts
+    from gifthorse.auditing.scan_texts import judge_inputs, scan_texts
     from gifthorse.data.instructions import is_instruction_source
     from gifthorse.data.texts import is_text_source
 
@@ -94,6 +102,10 @@ def scan(
                 split=split,
                 seed=seed,
                 progress=progress,
+            )
+        elif is_text_source(data) and judge_inputs(chosen):
+            record = _scan_inputs(
+                data, model, trusted, chosen, false_alarm_rate, split, seed, progress
             )
         elif is_text_source(data):
             record = scan_texts(
@@ -122,3 +134,32 @@ def scan(
         suspects.write_text("".join(f"{i}\n" for i in found), encoding="utf-8")
         err.print(f"{len(found)} suspect samples: {suspects}")
     raise typer.Exit(EXIT_CODES[record.verdict])
+
+
+def _scan_inputs(
+    data: str,
+    model: str | None,
+    trusted: str | None,
+    detectors: tuple[str, ...],
+    false_alarm_rate: float,
+    split: Literal["train", "test"],
+    seed: int,
+    progress: Progress,
+) -> AuditRecord:
+    """Texts that a classifier is sent."""
+    from gifthorse.auditing.scan_texts import scan_text_inputs
+
+    if model is None or trusted is None:
+        raise DataError(
+            f"{', '.join(detectors)}: judging inputs needs --model and --trusted (clean texts)"
+        )
+    return scan_text_inputs(
+        data,
+        model=model,
+        trusted=trusted,
+        detectors=detectors,
+        false_alarm_rate=false_alarm_rate,
+        split=split,
+        seed=seed,
+        progress=progress,
+    )

@@ -245,7 +245,12 @@ class AuditRecord(_Record):
 
 
 class RepairRecord(_Record):
-    """The result of ``gifthorse repair``. ``accepted`` is false if it cost too much accuracy."""
+    """The result of ``gifthorse repair``. ``accepted`` is false if it cost too much.
+
+    What is judged is accuracy on held-back trusted samples, and ``allowed_drop`` the points that
+    may be lost; for language models clean loss, and the share by which it may rise. Their accuracy
+    is the share of the answers' tokens that are the model's first choice.
+    """
 
     kind: Literal["repair"] = "repair"
     accepted: bool
@@ -257,6 +262,7 @@ class RepairRecord(_Record):
     accuracy_before: Rate
     accuracy_after: Rate
     allowed_drop: float
+    judged_by: Literal["accuracy", "loss"] = "accuracy"
     measures: tuple[MeasureRecord, ...] = ()
     notes: tuple[str, ...]
     cost: CostRecord

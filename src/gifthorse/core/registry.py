@@ -19,6 +19,8 @@ KINDS = (
     "text_attacks",
     "instruction_attacks",
     "language_detectors",
+    "language_repairs",
+    "text_detectors",
 )
 Scalar = bool | int | float | str | None
 

@@ -88,18 +88,30 @@ class TextSubject:
     """What an auditor of a text classifier holds. It never contains the truth about a backdoor.
 
     Attributes:
-        model: The model under suspicion.
+        model: The model under suspicion, or the one that inputs are sent to.
         trusted: Texts that the user vouches for.
+        suspect: Inputs that may be triggered.
     """
 
     model: TextModel
     trusted: TextData | None = None
+    suspect: TextData | None = None
 
     @property
     def offers(self) -> frozenset[Need]:
         """What a method can ask of this subject."""
         given = {Need.TRUSTED} if self.trusted is not None else set()
+        if self.suspect is not None:
+            given.add(Need.SUSPECT_DATA)
         return self.model.offers | given
+
+    def granting(self, needs: frozenset[Need]) -> "TextSubject":
+        """The same subject with only what a method declares; the model goes to all."""
+        return TextSubject(
+            model=self.model,
+            trusted=self.trusted if Need.TRUSTED in needs else None,
+            suspect=self.suspect if Need.SUSPECT_DATA in needs else None,
+        )
 
 
 @runtime_checkable

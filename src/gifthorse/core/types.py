@@ -35,6 +35,7 @@ class Need(StrEnum):
     FEATURES = "features of the suspect data"
     UPDATES = "updates of clients"
     BASE = "a base model"
+    PAYLOADS = "texts that an audit recovered"
 
 
 class Unit(StrEnum):

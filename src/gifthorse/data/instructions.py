@@ -37,6 +37,23 @@ def is_instruction_source(source: str) -> bool:
     return bool(keys & {*PROMPT_COLUMNS, *CHAT_COLUMNS})
 
 
+def has_answers(source: str) -> bool:
+    """Whether a source holds prompts with answers; false for a file of prompts alone.
+
+    A file is read up to its first record. What is missing or broken counts as instruction data, so
+    that ``load_instructions`` says what is wrong with it.
+    """
+    path = Path(source)
+    if source.partition(":")[0] in ("questions", "instructions") or not path.is_file():
+        return True
+    try:
+        _, row = next(_rows(path), ("", None))
+    except DataError:
+        return False  # a line may be a string: a prompt
+    chat = {} if row is None else next((row[key] for key in CHAT_COLUMNS if row.get(key)), None)
+    return row is None or (_columns(row) if chat is None else _chat(chat)) is not None
+
+
 def load_instructions(source: str, *, split: Literal["train", "test"] = "train") -> InstructionData:
     """Instruction data.
 

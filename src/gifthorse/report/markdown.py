@@ -127,7 +127,12 @@ def _finding(finding: FindingRecord) -> tuple[str, ...]:
 
 
 def _repair(record: RepairRecord) -> list[str]:
-    allowed = words.points(record.allowed_drop)
+    by_loss = record.judged_by == "loss"
+    allowed = (
+        f"{words.percent(record.allowed_drop)} more clean loss"
+        if by_loss
+        else words.points(record.allowed_drop)
+    )
     rows = [
         _rate("accuracy before", record.accuracy_before),
         _rate("accuracy after", record.accuracy_after),

@@ -135,15 +135,25 @@ def _audit_kind(record: AuditRecord) -> str:
     return "Model audit" if record.kind == "audit" else "Data scan"
 
 
+def loss_change(record: RepairRecord) -> str:
+    """By which share the clean loss changed, with its sign."""
+    found = next((one for one in record.measures if one.name == "clean loss"), None)
+    if found is None or not found.other or not math.isfinite(found.value / found.other):
+        return ABSENT
+    change = found.value / found.other - 1
+    return f"{'+' if change > 0 else ''}{percent(change)}"
+
+
 def _repair_outcome(record: RepairRecord) -> Outcome:
+    kept = "accuracy" if record.judged_by == "accuracy" else "of what the model knows"
     if record.accepted:
         meaning = (
-            "Enough accuracy was kept. That alone does not show that the backdoor is gone: a "
+            f"Enough {kept} was kept. That alone does not show that the backdoor is gone: a "
             "repair never sees the attack."
         )
         advice = "Audit the repaired model before you use it."
     else:
-        meaning = "The repair costs more accuracy than you allow, so its result is not offered."
+        meaning = f"The repair costs more {kept} than you allow, so its result is not offered."
         advice = "Try another repair, give it more trusted samples, or replace the model."
     return Outcome(
         word="Accepted" if record.accepted else "Refused",

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 from gifthorse.core.clients import Aggregator, ClientAttack
 from gifthorse.core.errors import SpecError
 from gifthorse.core.instructions import InstructionPoison
+from gifthorse.core.language_repairs import LanguageRepair
 from gifthorse.core.protocols import Attack, Detector, Repair
 from gifthorse.core.registry import Spec, build, parse_spec, plugin_class, spec_of
 from gifthorse.core.texts import TextPoison
@@ -24,6 +25,8 @@ PROTOCOLS: dict[str, Any] = {
     "text_attacks": TextPoison,
     "instruction_attacks": InstructionPoison,
     "language_detectors": Detector,
+    "language_repairs": LanguageRepair,
+    "text_detectors": Detector,
 }
 _DECLARES = {
     "attacks": {"paper"},
@@ -34,6 +37,8 @@ _DECLARES = {
     "language_detectors": {"paper", "needs", "unit"},
     "repairs": {"paper", "needs"},
     "aggregators": {"paper", "needs"},
+    "language_repairs": {"paper", "needs"},
+    "text_detectors": {"paper", "needs", "unit"},
 }
 _WRONG: dict[type, Any] = {int: 1.5, float: "much", str: 7, bool: "perhaps"}
 _HOSTILE = (-1, 0, 10**400, -1e300, 1e300, float("nan"), float("inf"))

@@ -172,7 +172,7 @@ def judged(
         statistic=surprise(p_value),
         suspects=suspects,
         exhibits=(
-            _histogram(scores, normal, cut, title, value_name, caption),
+            histogram(scores, normal, cut, title, value_name, caption),
             *_pictures(suspect, suspects),
         ),
         notes=tuple(notes),
@@ -184,9 +184,10 @@ def exact_null() -> SurpriseNull:
     return SurpriseNull(BASIS)
 
 
-def _histogram(
+def histogram(
     scores: ScoreArray, normal: ScoreArray, cut: float, title: str, value_name: str, caption: str
 ) -> HistogramExhibit:
+    """The scores of inputs and of trusted samples, with the threshold."""
     both = np.concatenate([scores, normal])
     edges = np.linspace(both.min(), max(both.max(), both.min() + 1e-9), _BINS + 1)
     return HistogramExhibit(

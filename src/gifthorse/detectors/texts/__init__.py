@@ -1,0 +1,1 @@
+"""Detectors of single inputs of text classifiers, one file a method."""

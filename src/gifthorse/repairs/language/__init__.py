@@ -1,0 +1,1 @@
+"""Repairs of causal language models, one file a method."""
