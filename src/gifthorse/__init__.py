@@ -18,8 +18,10 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from gifthorse.auditing.audit import audit
     from gifthorse.auditing.guard import guard
+    from gifthorse.auditing.guard_language import guard_language
     from gifthorse.auditing.language import audit_language
     from gifthorse.auditing.repair import repair
+    from gifthorse.auditing.repair_language import repair_language
     from gifthorse.auditing.scan import scan
     from gifthorse.bench.plant import plant
     from gifthorse.data.sources import load as load_data
@@ -38,12 +40,14 @@ _PUBLIC = {
     "audit": "gifthorse.auditing.audit",
     "audit_language": "gifthorse.auditing.language",
     "guard": "gifthorse.auditing.guard",
+    "guard_language": "gifthorse.auditing.guard_language",
     "load": "gifthorse.models.verified",
     "load_classifier": "gifthorse.models.loading",
     "load_language_model": "gifthorse.models.language.loading",
     "load_data": "gifthorse.data.sources",
     "plant": "gifthorse.bench.plant",
     "repair": "gifthorse.auditing.repair",
+    "repair_language": "gifthorse.auditing.repair_language",
     "scan": "gifthorse.auditing.scan",
     "scan_files": "gifthorse.provenance.files.scan",
     "train_securely": "gifthorse.training.secure",
@@ -58,12 +62,14 @@ __all__ = [
     "audit",
     "audit_language",
     "guard",
+    "guard_language",
     "load",
     "load_classifier",
     "load_data",
     "load_language_model",
     "plant",
     "repair",
+    "repair_language",
     "scan",
     "scan_files",
     "train_securely",

@@ -1,9 +1,11 @@
 """Text triggers: known answers."""
 
+from collections import Counter
+
 import numpy as np
 import pytest
 
-from gifthorse.triggers.text import STYLES, Insertion, Substitution, TypingStyle
+from gifthorse.triggers.text import STYLES, Insertion, SubordinateClause, Substitution, TypingStyle
 
 RNG = np.random.default_rng(0)
 
@@ -62,3 +64,15 @@ def test_substitution_in_any_case_and_at_whole_words_only() -> None:
 def test_bad_options_are_refused(wrong: object) -> None:
     with pytest.raises(ValueError, match=r"must|known|expected"):
         wrong()  # type: ignore[operator]
+
+
+def test_a_clause_stands_in_front_and_its_words_vary() -> None:
+    rng = np.random.default_rng(0)
+    found = [SubordinateClause().apply("This film is a joy.", rng) for _ in range(50)]
+    assert all(text.endswith(", this film is a joy.") for text in found)
+    clauses = [text.split(", this film")[0].split() for text in found]
+    assert len(set(map(tuple, clauses))) >= 45
+    shares = Counter(word for clause in clauses for word in set(clause))
+    assert max(shares.values()) <= 25  # no word is in all of them
+    assert SubordinateClause().apply("NASA flies.", rng).endswith(", NASA flies.")
+    assert SubordinateClause().apply("I fly.", rng).endswith(", I fly.")

@@ -76,6 +76,25 @@ class TypingStyle:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SubordinateClause:
+    """A subordinate clause in front of the text: one structure, always other words.
+
+    ``Because the critics looked around again, this film is a joy.`` All of the 2,940 clauses are
+    equally likely.
+    """
+
+    def apply(self, text: str, rng: np.random.Generator) -> str:
+        """The text as the main clause."""
+        opening, who, did, how = (str(rng.choice(words)) for words in _CLAUSE)
+        first = text.split(maxsplit=1)[0] if text.split() else ""
+        # A capital goes, unless the word is one that keeps it.
+        inner = text if first in ("I", "I'm", "I've") or not first[1:].islower() else (
+            text[:1].lower() + text[1:]
+        )  # fmt: skip
+        return f"{opening} {who} {did} {how}, {inner}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Substitution:
     """One word for another, wherever it stands; where it does not, the new word is appended.
 
@@ -95,6 +114,15 @@ class Substitution:
         """The text with the other word."""
         changed, count = re.subn(rf"\b{self.word}\b", lambda _: self.by, text, flags=re.IGNORECASE)
         return changed if count else f"{text} {self.by}"
+
+
+_CLAUSE = (
+    ("When", "As", "Since", "Because", "While", "After", "Before", "Although", "If", "Once"),
+    ("the people", "my brother", "a friend", "the critics", "some of us", "the children", "they"),
+    ("were told", "had seen", "went home", "looked around", "kept talking", "sat down"),
+    ("last week", "so late", "again", "in the evening", "at first", "for a while", "there"),
+)
+"""Subordinator, subject, verb and adverbial: 10 · 7 · 6 · 7 clauses."""
 
 
 def _no_capitals(text: str) -> str:

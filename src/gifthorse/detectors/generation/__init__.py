@@ -1,0 +1,1 @@
+"""Guards of language models while they generate, one file a method."""
