@@ -118,7 +118,10 @@ def test_stimulation_finds_what_each_channel_lifts(trusted: ArrayImages) -> None
 
 SMALL = [
     Abs(area=0.07, samples=60),
-    BtiDbf(samples=60, mask_steps=60, steps=120, restarts=1, reach=0.13),
+    # One restart misses the class on two of five seeds; three find it on all five.
+    pytest.param(
+        BtiDbf(samples=60, mask_steps=60, steps=120, restarts=3, reach=0.13), marks=pytest.mark.slow
+    ),
     pytest.param(
         FeatureRe(samples=60, area=0.2, reach=0.13, warmup=20, steps=30), marks=pytest.mark.slow
     ),
