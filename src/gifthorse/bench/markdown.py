@@ -175,7 +175,8 @@ def _cost_row(kind: str, name: str, group: Sequence[TrialRecord]) -> list[str]:
         f"{median(values):,.0f}"
         for values in ([c.forward_passes for c in costs], [c.backward_passes for c in costs])
     ]
-    seconds = [[c.processor_seconds for c in costs], [c.seconds for c in costs]]
+    kept = [c.processor_seconds for c in costs if c.processor_seconds]  # 0: not kept at the time
+    seconds = [kept or [0.0], [c.seconds for c in costs]]
     return [
         kind,
         f"`{name}`" if name != TWIN else name,
