@@ -59,6 +59,7 @@ CASES: dict[str, Spoil] = {
     "extra metric": lambda a, m: (a, {**m, "bonus": 1.0}),
     "1e12 examples": lambda a, m: ({n: _moved(v, 50) for n, v in a.items()}, _claims(m, 10**12)),
     "-600 examples": lambda a, m: (a, _claims(m, -600)),
+    "NaN examples": lambda a, m: (a, {**m, "num-examples": float("nan")}),
     "no examples": lambda a, _: (a, {"loss": 0.5}),
     "NaN metric": lambda a, m: (a, {**m, "loss": float("nan")}),
     "rubbish bytes": raw(b"rubbish"),
@@ -138,7 +139,7 @@ def play(strategy: Any, case: str) -> str:
         try:
             found, _ = strategy.aggregate_train(round_, replies)
         except Exception as error:  # noqa: BLE001 - what it raises is the finding
-            return f"raises {type(error).__name__}"
+            return f"**raises** {type(error).__name__.removesuffix('MessageReplies')}"
         if found is None:
             return "no model"
         record = found
