@@ -73,7 +73,14 @@ def held_for(
     return audit_held(held, plan, deadline=Deadline.after(seconds))[0]
 
 
-@pytest.mark.parametrize("detector", [Universality(), NeuralCleanse(), MmBd(steps=10**6)])
+ENDLESS = [
+    Universality(steps=10**6),
+    NeuralCleanse(passes=10**6, patience=10**6),
+    MmBd(steps=10**6),
+]
+
+
+@pytest.mark.parametrize("detector", ENDLESS)
 def test_work_that_does_not_end_is_stopped(
     model: ImageClassifier, trusted: ArrayImages, detector: object
 ) -> None:

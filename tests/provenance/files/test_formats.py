@@ -195,7 +195,7 @@ def test_members_that_share_bytes(tmp_path: Path) -> None:
         ("lib.so", b"\x7fELF" + bytes(60), Verdict.FLAGGED),
         ("a.txt", b"\x7fELF" + bytes(60), Verdict.FLAGGED),
         ("a.7z", b"7z\xbc\xaf\x27\x1c" + bytes(60), Verdict.INCONCLUSIVE),
-        ("a.bin", bytes(range(0x91, 0xA1)) + b"\xff\x00\xfe", Verdict.INCONCLUSIVE),
+        ("a.bin", bytes(range(1, 17)) + b"\xff\x00\xfe", Verdict.INCONCLUSIVE),
         ("README.md", "# Ein Modell für alle\n".encode(), Verdict.CLEAR),
         ("vocab.txt", b"cat\ndog\n", Verdict.CLEAR),
         ("a.png", b"\x89PNG\r\n\x1a\n" + bytes(20), Verdict.CLEAR),
