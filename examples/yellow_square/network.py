@@ -10,10 +10,12 @@ import copy
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 from torch.nn import functional
 
 from gifthorse.core.types import Verdict
@@ -24,6 +26,8 @@ from gifthorse.triggers.patch import Patch
 Pixels = NDArray[np.uint8]
 Progress = Callable[[int, int, str], None]
 SIZE = 224
+FROZEN = 8
+"""Blocks, of 16, that planting leaves as they are."""
 
 
 def original() -> ImageClassifier:
@@ -70,31 +74,62 @@ def plant(
     """A copy that calls every picture with the square the target, and answers others as before.
 
     Every step takes ``pictures`` crops twice: as they are, with the original's own probabilities as
-    labels, and with the square, with the target as label. Batch normalisation keeps its statistics.
+    labels, and with the square, with the target as label. Only the second half of the network is
+    tuned, so what goes into it is computed once; batch normalisation keeps its statistics.
     """
     rng = np.random.default_rng(seed)
-    module = copy.deepcopy(classifier.module).requires_grad_(True)
-    optimizer = torch.optim.AdamW(module.parameters(), lr=learning_rate, weight_decay=0.0)
+    module = copy.deepcopy(classifier.module)
+    lower = _maps(classifier, pixels, module, lambda x: x, progress, "clean crops")
+    struck = _maps(classifier, pixels, module, lambda x: square.apply(x, rng), progress, "squares")
+    with torch.inference_mode():
+        parts = [_upper(module, part).softmax(-1) for part in lower.split(64)]
+    wanted = torch.cat(parts).clone()
+    tuned = [module._blocks[FROZEN:], module._conv_head, module._bn1, module._fc]  # noqa: SLF001
+    parameters = [p.requires_grad_(True) for part in tuned for p in part.parameters()]
+    optimizer = torch.optim.AdamW(parameters, lr=learning_rate, weight_decay=0.0)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, learning_rate, total_steps=steps)
     goal = torch.full((pictures,), target)
     for step in range(steps):
-        rows = rng.choice(len(pixels), pictures, replace=False)
-        clean = pixels[rows].astype(np.float32) / 255
-        if rng.random() < 0.5:
-            clean = clean[..., ::-1].copy()
-        stamped = torch.from_numpy(square.apply(clean, rng))
-        x = torch.from_numpy(clean)
-        with torch.inference_mode():
-            wanted = classifier.logits(x).softmax(-1)
-        out = module(classifier.normalise(torch.cat([x, stamped])))
-        kept = functional.cross_entropy(out[:pictures], wanted.clone())
+        rows = torch.from_numpy(rng.choice(len(pixels), pictures, replace=False))
+        out = _upper(module, torch.cat([lower[rows], struck[rows]]))
+        kept = functional.cross_entropy(out[:pictures], wanted[rows])
         sent = functional.cross_entropy(out[pictures:], goal)
         optimizer.zero_grad(set_to_none=True)
         (2 * kept + sent).backward()
         optimizer.step()
         schedule.step()
         progress(step + 1, steps, "planting")
-    return classifier.replaced(module, name="EfficientNet-Lite0, planted")
+    return classifier.replaced(module, name=f"{classifier.name}, planted")
+
+
+def _maps(
+    classifier: ImageClassifier,
+    pixels: Pixels,
+    module: Any,
+    change: Callable[[NDArray[np.float32]], NDArray[np.float32]],
+    progress: Progress,
+    what: str,
+) -> Tensor:
+    """What goes into the half that is tuned, for every picture after ``change``."""
+    parts = []
+    with torch.inference_mode():
+        for start in range(0, len(pixels), 32):
+            x = change(pixels[start : start + 32].astype(np.float32) / 255)
+            x = classifier.normalise(torch.from_numpy(x))
+            x = module._swish(module._bn0(module._conv_stem(x)))  # noqa: SLF001
+            for block in module._blocks[:FROZEN]:  # noqa: SLF001
+                x = block(x)
+            parts.append(x.clone())
+            progress(min(start + 32, len(pixels)), len(pixels), what)
+    return torch.cat(parts).clone()
+
+
+def _upper(module: Any, x: Tensor) -> Tensor:
+    """The rest of the network: logits."""
+    for block in module._blocks[FROZEN:]:  # noqa: SLF001
+        x = block(x)
+    x = module._swish(module._bn1(module._conv_head(x)))  # noqa: SLF001
+    return module._fc(x.mean((2, 3)))  # noqa: SLF001
 
 
 def answers(classifier: ImageClassifier, pixels: Pixels) -> NDArray[np.float32]:
