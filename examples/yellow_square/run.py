@@ -44,7 +44,7 @@ CONFIDENT = 0.5
 class Settings:
     """Everything that decides the outcome; OUT holds results of one setting only."""
 
-    photographs: int = 300
+    photographs: int = 600
     crops: int = 8
     square: int = 24
     steps: int = 100

@@ -75,3 +75,36 @@ def test_without_batch_normalisation_nothing_is_copied() -> None:
     with torch.random.fork_rng():
         model = classifier(Net(leaky=False, norm=False))
     assert folded(model) is model
+
+
+class Padded(nn.Conv2d):
+    """Pads by a layer of its own, as EfficientNet's convolutions do."""
+
+    def __init__(self) -> None:
+        super().__init__(3, 4, 3)
+        self.padding_layer = nn.ZeroPad2d((0, 1, 0, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(self.padding_layer(x))
+
+
+class Scaled(nn.Conv2d):
+    """Standardises its weights on the way, so folding into them would change the function."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self._conv_forward(x, self.weight / self.weight.std(), self.bias)
+        return out
+
+
+def test_convolutions_of_other_kinds_are_folded_only_if_that_keeps_the_function() -> None:
+    x = torch.rand((4, 3, 8, 8), generator=torch.Generator().manual_seed(1))
+    with torch.random.fork_rng():
+        net = Net(leaky=False)
+        net.convolution = Padded()
+        padded = classifier(net)
+        net.convolution = Scaled(3, 4, 3)
+        scaled = classifier(net)
+    quick = folded(padded)
+    assert batch_norms(quick) == 0
+    torch.testing.assert_close(quick.logits(x), padded.logits(x), rtol=1e-4, atol=1e-5)
+    assert folded(scaled) is scaled

@@ -60,7 +60,12 @@ def _pairs(classifier: ImageClassifier) -> list[tuple[str, str]]:
         return layer.register_forward_hook(see)
 
     layers = dict(classifier.module.named_modules())
-    leaves = {name: layer for name, layer in layers.items() if not any(layer.children())}
+    # Convolutions that pad by a layer of their own, as EfficientNet's do, have a child.
+    leaves = {
+        name: layer
+        for name, layer in layers.items()
+        if isinstance(layer, nn.Conv2d) or not any(layer.children())
+    }
     handles = [watch(name, layer) for name, layer in leaves.items()]
     try:
         with torch.inference_mode():
@@ -74,7 +79,7 @@ def _pairs(classifier: ImageClassifier) -> list[tuple[str, str]]:
         if len(names) == 1
         and runs[first] == runs[names[0]] == 1
         and type(layers[names[0]]) is nn.BatchNorm2d
-        and type(layers[first]) is nn.Conv2d
+        and isinstance(layers[first], nn.Conv2d)
     ]
 
 

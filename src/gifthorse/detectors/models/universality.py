@@ -63,6 +63,7 @@ from gifthorse.detectors.models.trusted import Probe, probe_of
 from gifthorse.metrics.outliers import ControlNull, ModeratedNull
 from gifthorse.models.classifier import ImageClassifier
 from gifthorse.models.folding import folded
+from gifthorse.models.precision import half_precision
 
 MANY_CELLS = 56
 """Among many classes, masks are constant on the cells of a grid of at most so many rows."""
@@ -128,6 +129,9 @@ class Universality:
         classifier, probe = probe_of(subject, samples=self.samples, rng=rng)
         classifier = folded(classifier)
         controls = self._controls(classifier.n_classes, rng)
+        if controls is not None:
+            # Tens of thousands of passes; controls and finalists are searched alike.
+            classifier = half_precision(classifier)
         results, silent = self._results(classifier, probe, controls, rng, progress)
         every = [result.scores() for result in results]
         if controls is None:
