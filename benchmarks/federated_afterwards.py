@@ -13,6 +13,7 @@ from functools import partial
 from gifthorse.auditing.audit import audit
 from gifthorse.core.rng import child_rng
 from gifthorse.core.rounds_record import TrialSpec
+from gifthorse.core.types import Verdict
 from gifthorse.federated.afterwards import healed
 from gifthorse.federated.removal import replay
 from gifthorse.federated.rounds import TrialResult, context_of, methods, run_trial
@@ -35,9 +36,12 @@ def verdicts(world: World, result: TrialResult) -> list[str]:
     found = []
     for name in DETECTORS:
         record = audit(model, trusted="digits", detectors=(name,))
-        right = f"'{world.class_names[world.backdoor.target]}'" in (record.reason or "")
-        flagged = record.verdict.value == "flagged"
-        found.append(record.verdict.value + (" (right class)" if flagged and right else ""))
+        word = record.verdict.value
+        if record.verdict is Verdict.FLAGGED:
+            evidence = record.findings[0].evidence
+            named = evidence.suspects[:1] if evidence is not None else ()
+            word += " (right class)" if named == (world.backdoor.target,) else " (another class)"
+        found.append(word)
     return found
 
 
