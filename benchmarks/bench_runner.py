@@ -73,9 +73,13 @@ def busy(trial: Trial, place: Place, progress: Progress) -> Outcome:  # noqa: AR
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """Of a whole run: the clock, this process's processor time, and what the trials say."""
+    """Of a run: clock up to the last record, leaving the engine, processor time, and the trials.
+
+    Leaving Ray takes about a second, however many trials there were: no cost of a trial.
+    """
 
     seconds: float
+    leaving: float
     processor: float
     inside: float
     worked: float
@@ -83,15 +87,24 @@ class Run:
 
 def measured(trials: int, work: Work, engine: Engine) -> Run:
     """A whole run; the engine is started before."""
+    ended: list[float] = []
     with tempfile.TemporaryDirectory() as place:
         root = Path(place) / "ledger"
         start, spent = time.perf_counter(), time.process_time()
-        summary = run_study(study(trials), root, engine=engine, work=work)
-        seconds, processor = time.perf_counter() - start, time.process_time() - spent
+        summary = run_study(
+            study(trials),
+            root,
+            engine=engine,
+            work=work,
+            watch=lambda _: ended.append(time.perf_counter()),
+        )
+        seconds, processor = ended[-1] - start, time.process_time() - spent
+        leaving = time.perf_counter() - ended[-1]
         costs = [record.circumstances.cost for record in Ledger.open(root).records()]
     assert summary.ran == trials
     return Run(
         seconds=seconds,
+        leaving=leaving,
         processor=processor,
         inside=sum(cost.seconds for cost in costs),
         worked=sum(cost.processor_seconds for cost in costs),
@@ -135,7 +148,8 @@ def main() -> None:
         run = measured(given.trials, empty, engine)
         print(
             f"{name}: {1000 * run.seconds / given.trials:.2f} ms a trial ({given.trials} empty), "
-            f"{1000 * run.processor / given.trials:.2f} ms of processor time in this process",
+            f"{1000 * run.processor / given.trials:.2f} ms of processor time in this process; "
+            f"{run.leaving:.1f} s to leave",
             flush=True,
         )
     for _ in range(given.rounds):

@@ -117,13 +117,55 @@ def test_detectors_by_samples_verdicts_and_false_alarms(ledger: Ledger) -> None:
     assert line_of(text, verdicts, "badnets 1 %").endswith("| 2/2 |")
     alarms = line_of(text, "Clean data: false alarms", "strip")
     assert "1 of 2" in alarms
-    assert "3.00 %" in alarms
+    assert [cell.split(" [")[0].strip() for cell in alarms.split("|")[-3:-1]] == [
+        "1.50 %",
+        "3.00 %",
+    ]
 
 
 def test_a_seed_that_is_missing_is_said(ledger: Ledger) -> None:
     some = [r for r in ledger.records() if r.trial.seed == 0 or r.trial.role != "repair"]
     line = line_of(ledger_tables(ledger, some), "Attack × repair", "badnets 10 %")
     assert line == "| badnets 10 % | 91.0 / 99.0 / 1.0 | 88.0 / 0.0 / 100.0 (1) |"
+
+
+def test_a_repair_without_a_result_is_not_counted(ledger: Ledger) -> None:
+    first = [r for r in ledger.records() if r.trial.role == "repair" and r.trial.seed == 0]
+    changed = {
+        r.id: r.model_copy(update={"status": "no_result", "quality": None, "repaired": None})
+        for r in first
+    }
+    some = [changed.get(r.id, r) for r in ledger.records()]
+    text = ledger_tables(ledger, some)
+    line = line_of(text, "Attack × repair", "badnets 10 %")
+    assert line == "| badnets 10 % | 91.0 / 99.0 / 1.0 | 10.0 / 0.0 / 100.0 (1) ‡† |"
+    assert f"{len(first)} without one, 0 failed." in text
+
+
+def test_the_collapsed_are_counted_first(ledger: Ledger) -> None:
+    text = ledger_tables(ledger, ledger.records())
+    assert text.startswith("### What these tables rest on\n\n- 18 trials, seeds 0, 1: 18 with")
+    assert "remark: 3 collapsed (‡), 3 costly (†), 0 not restored (◌)" in text
+
+
+def test_totals_count_only_attacks_that_stand(ledger: Ledger) -> None:
+    records = ledger.records()
+    text = ledger_tables(ledger, records)
+    repairs = line_of(text, "Repairs, over all attacks that stand", "anp")
+    assert repairs == "| anp | 4 of 4 | −42.0 | −99.0 | 4 | 4 |"
+    detectors = line_of(text, "Detectors, over all attacks that stand", "strip")
+    assert detectors.startswith("| strip | inputs | 4 of 4 [")
+    assert "| 1 of 2 [" in detectors
+
+    weak = [
+        r.model_copy(update={"quality": quality(90, 40)})
+        if r.trial.role == "none" and r.trial.attack is not None and r.trial.seed == 0
+        else r
+        for r in records
+    ]
+    text = ledger_tables(ledger, weak)
+    repairs = line_of(text, "Repairs, over all attacks that stand", "anp")
+    assert repairs == "| anp | 2 of 2 | −82.0 | −100.0 | 2 | 2 |"
 
 
 def test_costs_name_what_a_method_needs(ledger: Ledger) -> None:

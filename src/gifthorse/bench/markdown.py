@@ -4,16 +4,19 @@ Figures are means over seeds. An interval runs from the lowest lower to the high
 seeds' own 95 % intervals, so it covers chance in the test pictures and the spread of the seeds.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, median
+from typing import Literal
 
 import numpy as np
 
 from gifthorse.bench.ledger import Ledger
 from gifthorse.bench.review import review
 from gifthorse.bench.study import On
+from gifthorse.bench.totals import DETECTOR_HEAD, REPAIR_HEAD, detector_rows, repair_rows
 from gifthorse.bench.trial_record import Quality, TrialRecord
 from gifthorse.core.errors import LedgerError
 from gifthorse.core.protocols import attacker_needs
@@ -26,6 +29,7 @@ from gifthorse.metrics.rates import rate
 MARKS = {
     "collapsed": "‡",
     "costly": "†",
+    "not restored": "◌",
     "no attack": "∅",
     "weak attack": "↓",
     "seeds disagree": "~",
@@ -69,6 +73,9 @@ def ledger_tables(ledger: Ledger, records: Sequence[TrialRecord]) -> str:
     """
     records = sorted(records, key=lambda r: (r.label, r.trial.seed, r.id))
     parts = [
+        _section("What these tables rest on", checks(records)),
+        _section("Repairs, over all attacks that stand", total_table(records, "repair")),
+        _section("Detectors, over all attacks that stand", total_table(records, "detector")),
         _section("Attack × repair", repair_table(records)),
         *(
             _section(f"Attack × repair: {name} with intervals, in %", interval_table(records, pick))
@@ -81,6 +88,33 @@ def ledger_tables(ledger: Ledger, records: Sequence[TrialRecord]) -> str:
         _section("What every method needs and costs", cost_table(records)),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def checks(records: Sequence[TrialRecord]) -> str:
+    """How many trials of which seeds, how they ended, and how many deserve which remark."""
+    if not records:
+        return ""
+    seeds = sorted({record.trial.seed for record in records})
+    ends = Counter(record.status for record in records)
+    said = Counter(remark.kind for remark in review(records))
+    kinds = [*MARKS, *sorted(said.keys() - MARKS.keys())]
+    counted = [
+        f"{said[kind]} {kind}" + f" ({MARKS.get(kind, '')})" * (kind in MARKS) for kind in kinds
+    ]
+    lines = [
+        f"- {len(records)} trials, seeds {', '.join(map(str, seeds))}: {ends['done']} with a "
+        f"result, {ends['no_result']} without one, {ends['failed']} failed.",
+        f"- Trials that deserve a remark: {', '.join(counted)}. Cells that hold one carry its "
+        "mark; (n): only n seeds have a result; –: none has.",
+    ]
+    return "\n".join(lines)
+
+
+def total_table(records: Sequence[TrialRecord], kind: Literal["repair", "detector"]) -> str:
+    """A line a method, over all planted models whose attack success is certainly one half."""
+    if kind == "repair":
+        return _lines(REPAIR_HEAD, repair_rows(records))
+    return _lines(DETECTOR_HEAD, detector_rows(records))
 
 
 def repair_table(records: Sequence[TrialRecord]) -> str:
@@ -128,25 +162,31 @@ def verdict_table(records: Sequence[TrialRecord]) -> str:
 
 
 def alarm_table(ledger: Ledger, records: Sequence[TrialRecord]) -> str:
-    """Clean twins: subjects flagged, and the share of clean samples that are accused."""
+    """Clean twins: subjects flagged, and the share of clean samples that are accused by that.
+
+    Suspects of a subject that is not flagged accuse nobody; the last column counts them, too.
+    """
     cells = _matrix([r for r in records if r.trial.attack is None], ("detector",))
     rows = []
     for (_, name), cell in cells.items():
         judged = [r for r in cell.records if r.detection is not None]
         if not judged:
             continue
-        flagged = sum(r.detection.verdict is Verdict.FLAGGED for r in judged if r.detection)
+        flagged = sum(map(_flagged, judged))
         share = rate(flagged, len(judged))
-        accused = [pair for r in judged if (pair := _accused(ledger, r)) is not None]
+        named = [(r, pair) for r in judged if (pair := _suspects(ledger, r)) is not None]
+        accused = [(count if _flagged(r) else 0, total) for r, (count, total) in named]
         rows.append(
             [
                 name,
                 judged[0].trial.on or "",
                 f"{flagged} of {len(judged)} [{100 * share.low:.0f}, {100 * share.high:.0f}] %",
                 _pooled(accused),
+                _pooled([pair for _, pair in named]),
             ]
         )
-    return _lines(["detector", "judges", "clean subjects flagged", "clean samples accused"], rows)
+    head = ["detector", "judges", "clean subjects flagged", "clean samples accused", "suspects"]
+    return _lines(head, rows)
 
 
 def cost_table(records: Sequence[TrialRecord]) -> str:
@@ -255,7 +295,8 @@ def _table(cells: _Matrix, shown: Callable[[_Cell], str]) -> str:
             if cell is None:
                 row.append("")
                 continue
-            few = f" ({len(cell.records)})" if len(cell.records) < most else ""
+            done = sum(record.status == "done" for record in cell.records)
+            few = f" ({done})" if 0 < done < most else ""
             row.append(f"{shown(cell)}{few}{' ' + cell.marks if cell.marks else ''}")
         if any(text not in ("", "–") for text in row[1:]):
             rows.append(row)
@@ -296,7 +337,11 @@ def _sample_figures(ledger: Ledger, record: TrialRecord) -> tuple[float, ...] | 
     return (found.sample_auc.value, *shares)
 
 
-def _accused(ledger: Ledger, record: TrialRecord) -> tuple[int, int] | None:
+def _flagged(record: TrialRecord) -> bool:
+    return record.detection is not None and record.detection.verdict is Verdict.FLAGGED
+
+
+def _suspects(ledger: Ledger, record: TrialRecord) -> tuple[int, int] | None:
     """Suspects and samples of a trial without poison, if its units are samples."""
     if record.trial.on == "model" or record.arrays is None:
         return None
