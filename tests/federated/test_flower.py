@@ -53,16 +53,25 @@ class FakeGrid:
 
 
 Spoil = Callable[[int, dict[str, Any], dict[str, Any]], tuple[Any, Any]]
+Meddle = Callable[[int, dict[int, Any], list[Any]], list[Any]]
 
 
-def play(strategy: Any, spoil: Spoil | None = None, rounds: int = 1) -> dict[str, Any]:
-    """Rounds in which every node adds about 1; ``spoil`` changes what node 1 sends."""
+def play(
+    strategy: Any, spoil: Spoil | None = None, rounds: int = 1, meddle: Meddle | None = None
+) -> dict[str, Any]:
+    """Rounds in which every node adds about 1; ``spoil`` changes what node 1 sends.
+
+    ``meddle(round, questions by node, replies)`` gives the replies that arrive.
+    """
     from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
 
     record = ArrayRecord({n: Array(v) for n, v in start().items()})
     for round_ in range(1, rounds + 1):
-        replies = []
-        asked: Iterable[Any] = strategy.configure_train(round_, record, ConfigRecord(), FakeGrid())
+        replies: list[Any] = []
+        questions: Iterable[Any] = strategy.configure_train(
+            round_, record, ConfigRecord(), FakeGrid()
+        )
+        asked = list(questions)
         for message in asked:
             node = message.metadata.dst_node_id
             rng = np.random.default_rng([node, round_])
@@ -82,6 +91,8 @@ def play(strategy: Any, spoil: Spoil | None = None, rounds: int = 1) -> dict[str
                 content, metrics = spoil(node, content, metrics)
             body = RecordDict({"arrays": ArrayRecord(content), "metrics": MetricRecord(metrics)})
             replies.append(Message(body, reply_to=message))
+        if meddle is not None:
+            replies = meddle(round_, {m.metadata.dst_node_id: m for m in asked}, replies)
         aggregated, _ = strategy.aggregate_train(round_, replies)
         assert aggregated is not None
         record = aggregated
@@ -125,6 +136,16 @@ def _bytes(data: bytes) -> Spoil:
     return spoil
 
 
+def _half(_: int, arrays: dict[str, Any], metrics: dict[str, Any]) -> tuple[Any, Any]:
+    from flwr.app import Array
+
+    with np.errstate(over="ignore"):
+        return {
+            **arrays,
+            "out.bias": Array(np.full(4, 1e6, np.float32).astype(np.float16)),
+        }, metrics
+
+
 HUGE_HEADER = (
     b"\x93NUMPY\x01\x00v\x00"
     + b"{'descr': '<f4', 'fortran_order': False, 'shape': (99999999999,), }".ljust(117)
@@ -140,7 +161,14 @@ CASES: dict[str, tuple[Spoil, Reason]] = {
     "shape": (lambda _, a, m: ({**a, "out.bias": a["body.bias"]}, m), Reason.WRONG_SHAPE),
     "examples": (lambda _, a, m: (a, {**m, "num-examples": -600}), Reason.BAD_EXAMPLES),
     "many": (lambda _, a, m: (a, {**m, "num-examples": 10**12}), Reason.BAD_EXAMPLES),
+    "nan examples": (
+        lambda _, a, m: (a, {**m, "num-examples": float("nan")}),
+        Reason.BAD_EXAMPLES,
+    ),
+    "no examples": (lambda _, a, m: (a, {"loss": 0.5}), Reason.BAD_EXAMPLES),
     "metric": (lambda _, a, m: (a, {**m, "bonus": 1.0}), Reason.BAD_METRICS),
+    "nan metric": (lambda _, a, m: (a, {**m, "loss": float("nan")}), Reason.BAD_METRICS),
+    "half": (_half, Reason.WRONG_TYPE),
     "silent": (lambda _, a, m: (a, {"num-examples": 5}), Reason.BAD_METRICS),
     "rubbish": (_bytes(b"rubbish"), Reason.UNREADABLE),
     "empty": (_bytes(b""), Reason.UNREADABLE),
@@ -158,6 +186,41 @@ def test_a_hostile_reply_is_kept_out_and_the_round_completes(name: str) -> None:
     assert [(q.client, q.reason) for q in entry.quarantined] == [("1", reason)]
     assert len(entry.accepted) == 9
     np.testing.assert_allclose(arrays["out.bias"], 1, atol=0.3)
+
+
+@needs_flower
+@pytest.mark.parametrize(
+    ("what", "reason"),
+    [("replay", Reason.REPLAY), ("duplicate", Reason.DUPLICATE), ("dropped", None)],
+)
+def test_who_repeats_doubles_or_drops_a_reply_stops_no_round(
+    what: str, reason: Reason | None
+) -> None:
+    from flwr.app import Message
+
+    kept: list[Any] = []
+
+    def meddle(round_: int, asked: dict[int, Any], replies: list[Any]) -> list[Any]:
+        (own,) = (r for r in replies if r.metadata.src_node_id == 1)
+        others = [r for r in replies if r is not own]
+        if round_ == 1:
+            kept.append(own.content)
+            return replies
+        if what == "replay":
+            return [*others, Message(kept[0], reply_to=asked[1])]
+        if what == "duplicate":
+            return [*replies, Message(own.content, reply_to=asked[1])]
+        return others
+
+    strategy = guarded()
+    arrays = play(strategy, rounds=2, meddle=meddle)
+    entry = strategy.history[1]
+    assert [(q.client, q.reason) for q in entry.quarantined] == (
+        [("1", reason)] if reason is not None else []
+    )
+    assert ("1" in entry.missing) == (reason is None)
+    assert len(entry.accepted) == (10 if reason is Reason.DUPLICATE else 9)
+    np.testing.assert_allclose(arrays["out.bias"], 2, atol=0.3)
 
 
 @needs_flower
