@@ -127,6 +127,14 @@ def test_it_needs_no_network(site: Path) -> None:
         assert (site / name).stat().st_size > 100
 
 
+def test_studies_that_say_the_same_say_it_once(tmp_path: Path) -> None:
+    once = study().model_copy(update={"note": "said by both"})
+    run_study(once, tmp_path / "ledger")
+    run_study(once.model_copy(update={"title": "again"}), tmp_path / "ledger")
+    build_site(tmp_path / "ledger", tmp_path / "out")
+    assert (tmp_path / "out" / "index.html").read_text().count("said by both") == 1
+
+
 def test_detectors_are_compared_by_curves(site: Path) -> None:
     text = (site / "index.html").read_text(encoding="utf-8")
     assert text.count('class="curve c') >= 8  # two panels of two or three, and their legends
