@@ -5,8 +5,8 @@
 The same small network (32×32 pixels, random filters) with a head that knows more and more classes:
 every class is a pattern, and the head compares features with the mean of its class. So nothing but
 the number of classes differs from point to point. Up to 32 classes each is searched in full;
-beyond, a screening leaves some. Passes are counted too: they do not depend on how busy the machine
-is.
+beyond, a screening leaves some. Seconds are the processor's, and passes are counted too: neither
+depends much on how busy the machine is.
 """
 
 import argparse
@@ -74,13 +74,13 @@ def known(classes: int) -> tuple[ImageClassifier, ArrayImages]:
 
 
 def measured(classes: int, rounds: int) -> tuple[float, AuditRecord]:
-    """Median seconds of the shipped audit, and its last record."""
+    """Median processor seconds of the shipped audit, and its last record."""
     network, data = known(classes)
     seconds = []
     for seed in range(rounds):
-        start = time.perf_counter()
+        start = time.process_time()
         record = audit(network, trusted=data, seed=seed)
-        seconds.append(time.perf_counter() - start)
+        seconds.append(time.process_time() - start)
     return float(np.median(seconds)), record
 
 
@@ -94,7 +94,7 @@ def draw(path: Path, counts: list[int], seconds: list[float], passes: list[int])
 
     figure, panels = plt.subplots(1, 2, figsize=(8, 3))
     for panel, values, title in (
-        (panels[0], seconds, "seconds"),
+        (panels[0], seconds, "processor seconds"),
         (panels[1], [p / 1000 for p in passes], "thousand backward passes"),
     ):
         panel.plot(counts, values, "o-", label="measured")
@@ -119,8 +119,9 @@ def main() -> None:
         seconds.append(took)
         passes.append(record.cost.backward_passes)
         print(
-            f"{count} classes: {took:.1f} s, {record.cost.forward_passes:,} forward and "
-            f"{passes[-1]:,} backward passes, {record.verdict}",
+            f"{count} classes: {took:.1f} processor seconds, "
+            f"{record.cost.forward_passes:,} forward and {passes[-1]:,} backward passes, "
+            f"{record.verdict}",
             flush=True,
         )
     if options.svg is not None:
