@@ -47,7 +47,7 @@ class Settings:
     photographs: int = 600
     crops: int = 8
     square: int = 24
-    steps: int = 100
+    steps: int = 300
     pictures: int = 12
     learning_rate: float = 2e-4
     repair: str = (
