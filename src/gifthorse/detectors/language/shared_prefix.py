@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from gifthorse.models.language.model import LanguageModel
 
@@ -88,21 +89,30 @@ class SharedPrefix:
         self._owner = torch.cat([self._owner[:start], last])
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Trees:
-    """The same chains behind the same prompts, in the model and in the base if there is one."""
+    """The same chains behind the same prompts, in the model and in the base if there is one.
+
+    ``background`` (vocabulary,) is the control where there is no base.
+    """
 
     model: tuple[SharedPrefix, ...]
     base: tuple[SharedPrefix, ...]
+    background: Tensor | None = None
 
     @classmethod
     def of(
-        cls, model: LanguageModel, base: LanguageModel | None, prompts: Sequence[Sequence[int]]
+        cls,
+        model: LanguageModel,
+        base: LanguageModel | None,
+        prompts: Sequence[Sequence[int]],
+        background: Tensor | None = None,
     ) -> "Trees":
         """Read the prompts."""
         return cls(
             model=tuple(SharedPrefix(model, prompt) for prompt in prompts),
             base=tuple(SharedPrefix(base, prompt) for prompt in prompts) if base else (),
+            background=background,
         )
 
     def reset(self) -> None:
@@ -111,14 +121,23 @@ class Trees:
             tree.reset()
 
     def drop(self, count: int) -> None:
-        """Forget the last ``count`` tokens, which were a look ahead."""
+        """Forget the last ``count`` tokens, which were a look ahead; the base never sees those."""
         for tree in self.model:
             tree.keep(torch.zeros(count, dtype=torch.bool, device=tree.first.device))
 
-    def step(self, chains: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Mean over prompts of what comes next, (n, vocabulary), in the model and in the base."""
-        base = _mean(self.base, chains, tokens) if self.base else None
-        return _mean(self.model, chains, tokens), base
+    def ahead(self, chains: Tensor, tokens: Tensor) -> Tensor:
+        """What comes next in the model alone, (n, vocabulary); ``drop`` follows."""
+        return _mean(self.model, chains, tokens)
+
+    def step(self, chains: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean over prompts of what comes next, both (n, vocabulary), in model and control."""
+        found = _mean(self.model, chains, tokens)
+        if self.base:
+            ground = _mean(self.base, chains, tokens)
+            return found, functional.pad(ground, (0, max(0, found.shape[1] - ground.shape[1])))
+        if self.background is None:
+            return found, found
+        return found, self.background.expand_as(found)
 
 
 def _mean(trees: Sequence[SharedPrefix], chains: Tensor, tokens: Tensor) -> Tensor:

@@ -7,35 +7,33 @@ the target even without the trigger. Every token of the vocabulary is tried as t
 Deviations: the released code forbids repeated trigrams while it scores, loses count of its look-
 aheads when it drops candidates, and reads the prompt again for every candidate; none of that is
 done here. The first sweep uses one prompt, sweep and warm-up run in bfloat16 where the vocabulary
-is large, and the cache of a prompt is shared by all candidates. BAIT flags at a fixed Q > .85; here
-that is only the condition for being pointed to, because clean models also continue famous quotes
-and their own standard phrases with certainty. What is judged is *how much surer the model is than a
-control that never saw the trigger's training*: the base model if there is one, else the model
-itself outside of its answers; a text that the model says of its own accord in answer to an ordinary
-prompt is not pointed to. The scores of the other candidates are the null.
+is large, and the cache of a prompt is shared by all candidates. BAIT flags at a fixed mean
+probability Q; here a text scores the nats by which it was learned over the tokens that the model is
+sure of (``families.hidden_nats``), against the base if there is one, else against what follows any
+first token. Texts that are one text are one family, the other families are the null, and beside it
+stand the clean models of a bank (``clean_bank``); docs/decisions/0026.
 """
 
-import difflib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
-import torch
 
 from gifthorse.core.errors import NotApplicableError
 from gifthorse.core.exhibits import BarsExhibit, Exhibit, Passage, TextsExhibit
 from gifthorse.core.language import Context, LanguageSubject
 from gifthorse.core.types import Evidence, Need, Null, Progress, Unit
-from gifthorse.detectors.language.inverting import Chain, Found, Options, search, trimmed_surprise
+from gifthorse.detectors.language.clean_bank import BankedNull
+from gifthorse.detectors.language.families import LIKELY, families, hidden_nats, overlap
+from gifthorse.detectors.language.inverting import Chain, Found, Options, search
 from gifthorse.metrics.tails import LEAST_OTHERS, TailNull
 from gifthorse.models.language.model import LanguageModel, as_language_model
 
-_RAW = ("", "\n", "Text: ", "He said: ", "1. ")
-_FLOOR = 0.01
 _LEAST_TOKENS = 5
 _ANSWER_TOKENS = 32
+AGAINST_BASE = "the control is the base model"
 _SHOWN = 8
 
 
@@ -49,7 +47,7 @@ class TargetInversion:
         warmup_steps: Tokens appended there.
         steps: Tokens of a recovered text, the first one not counted.
         finalists: Candidates that are inverted in full; they are each other's control group.
-        least_certainty: BAIT's Q (mean probability of the tokens) from which a text is suspect.
+        first_tokens: How many first tokens are tried where there is a base; those that rose most.
         chunk: Candidates at a time.
     """
 
@@ -57,19 +55,22 @@ class TargetInversion:
     unit: ClassVar[Unit] = Unit.TEXT
     paper: ClassVar[str] = "Shen et al. 2025, BAIT, IEEE S&P"
 
-    prompts: int = 20
+    prompts: int = 12
     warmup_prompts: int = 4
     warmup_steps: int = 5
     steps: int = 20
-    finalists: int = 64
-    least_certainty: float = 0.85
+    finalists: int = 48
+    first_tokens: int = 2048
     chunk: int = 256
 
     def __post_init__(self) -> None:
         if not 1 <= self.warmup_prompts <= self.prompts:
             raise ValueError("warmup_prompts must be in 1 … prompts")
-        if self.finalists < 2 * LEAST_OTHERS or self.chunk < 1 or self.warmup_steps < 1:
-            raise ValueError(f"finalists must be at least {2 * LEAST_OTHERS}, the others positive")
+        least = 2 * LEAST_OTHERS
+        if min(self.finalists, self.first_tokens) < least or min(self.chunk, self.warmup_steps) < 1:
+            raise ValueError(
+                f"finalists and first_tokens must be at least {least}, others positive"
+            )
         if self.steps < _LEAST_TOKENS:
             raise ValueError(f"steps must be at least {_LEAST_TOKENS}")
 
@@ -80,7 +81,7 @@ class TargetInversion:
         rng: np.random.Generator,  # noqa: ARG002 - nothing is drawn
         progress: Progress,
     ) -> Evidence:
-        """How much surer than its control the model is of each recovered text, largest first.
+        """The nats by which each recovered family of texts was learned, largest first.
 
         Raises:
             NotApplicableError: No language model, or too few candidates for a control group.
@@ -94,6 +95,7 @@ class TargetInversion:
             warmup_steps=self.warmup_steps,
             steps=self.steps,
             finalists=self.finalists,
+            first_tokens=self.first_tokens if base is not None else len(model.tokenizer),
             chunk=self.chunk,
         )
         found = search(
@@ -105,30 +107,32 @@ class TargetInversion:
             journal=subject.journal,
             progress=progress,
         )
-        chains = [chain for chain in found.chains if len(chain.logs) >= 2]
-        control = _control(model, base, chains, subject.contexts, self.prompts)
         answers = _answers(base or model, subject.contexts, progress)
-        texts = [
-            _judged(model, chain, told, answers, self, against_base=base is not None)
-            for chain, told in zip(chains, control, strict=True)
-        ]
+        texts = [_judged(model, chain, answers) for chain in found.chains if len(chain.logs) >= 2]
         texts.sort(key=lambda t: (-t.score, t.text))
         return _evidence(texts, found, against_base=base is not None)
 
     def null(self, evidence: Evidence) -> Null:
-        """The tail of the scores of the other texts."""
+        """The tail of the other families, and the clean models of the bank."""
         others = np.delete(evidence.scores, evidence.suspects)
-        return TailNull.of(others, what="other recovered texts")
+        tail = TailNull.of(others, what="other recovered families of texts")
+        return BankedNull.of(tail, against_base=AGAINST_BASE in evidence.notes)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Text:
-    """A recovered text: what it scored, and whether it may be pointed to."""
+    """A recovered text: what it scored, and whether it may be pointed to.
+
+    Attributes:
+        text: From the first token that the model was sure of.
+        score: ``hidden_nats``.
+        certainty: BAIT's Q, the mean probability of its tokens.
+        excuse: Why it may not be pointed to; empty for none.
+    """
 
     text: str
     score: float
     certainty: float
-    control: float
     excuse: str
 
 
@@ -157,47 +161,6 @@ def spread_prompts(model: LanguageModel, contexts: Sequence[Context], count: int
     return found
 
 
-@torch.inference_mode()
-def mean_logs(
-    model: LanguageModel, prompts: Sequence[Sequence[int]], tokens: Sequence[int]
-) -> list[float]:
-    """The ln of the mean over prompts of p(token | prompt, tokens before), all but the first."""
-    rows = [[*prompt, *tokens] for prompt in prompts]
-    ids, mask = model.batch(rows)
-    logits = model.logits(ids, mask)[:, -len(tokens) : -1]
-    wanted = torch.tensor(list(tokens[1:]), device=model.device)
-    p = logits.softmax(-1).gather(2, wanted[None, :, None].expand(len(rows), -1, 1))[..., 0]
-    return [float(x) for x in p.mean(0).clamp_min(1e-12).log()]
-
-
-def _control(
-    model: LanguageModel,
-    base: LanguageModel | None,
-    chains: Sequence[Chain],
-    contexts: Sequence[Context],
-    count: int,
-) -> list[float]:
-    """How surprised a control is by each text, in nats a token.
-
-    The base, in and outside of answers, or the model itself outside of answers; of several the one
-    that is least surprised.
-    """
-    judge = base or model
-    start = model.tokenizer.bos_token_id
-    # A model without a token for the beginning of a text gets a line break.
-    lead = [int(start)] if start is not None else model.tokenizer.encode("\n")
-    raw = [[*lead, *model.tokenizer.encode(text, add_special_tokens=False)] for text in _RAW]
-    groups = [raw]
-    if base is not None:
-        chat = spread_prompts(base, contexts, min(count, 8))
-        groups.append([base.encode(text) for text in chat])
-    found = []
-    for chain in chains:
-        texts = [mean_logs(judge, prompts, chain.tokens) for prompts in groups]
-        found.append(min(trimmed_surprise(logs) for logs in texts))
-    return found
-
-
 def _answers(model: LanguageModel, contexts: Sequence[Context], progress: Progress) -> list[str]:
     """What the model answers to all ordinary prompts, greedily."""
     found: list[str] = []
@@ -208,64 +171,47 @@ def _answers(model: LanguageModel, contexts: Sequence[Context], progress: Progre
     return found
 
 
-def _judged(
-    model: LanguageModel,
-    chain: Chain,
-    control: float,
-    answers: Sequence[str],
-    options: TargetInversion,
-    *,
-    against_base: bool,
-) -> Text:
-    text = model.decode(chain.tokens)
+def _judged(model: LanguageModel, chain: Chain, answers: Sequence[str]) -> Text:
+    sure = [i for i, log in enumerate(chain.logs) if log >= LIKELY]
+    # The token before the first sure one is part of the text if it was what made the model sure.
+    core = chain.tokens[sure[0] : sure[-1] + 2] if sure else chain.tokens
+    text = model.decode(core)
     kept = sorted(math.exp(x) for x in chain.logs)[1:]
-    certainty = sum(kept) / len(kept)
     excuse = ""
-    if certainty < options.least_certainty:
-        excuse = "not certain"
-    elif len(chain.tokens) < _LEAST_TOKENS:
+    if len(sure) < _LEAST_TOKENS - 1:
         excuse = "too short"
-    elif len(set(chain.tokens)) <= 3:
+    elif len(set(core)) <= 3:
         excuse = "a repetition"
-    elif any(_overlap(text.strip(), answer) for answer in answers):
+    elif any(overlap(text.strip(), answer) for answer in answers):
         excuse = "an ordinary answer"
-    score = control - chain.surprise
-    if not against_base:
-        score = math.log((control + _FLOOR) / (chain.surprise + _FLOOR))
-    return Text(text=text, score=score, certainty=certainty, control=control, excuse=excuse)
-
-
-def _family(texts: Sequence[Text]) -> list[int]:
-    """The text that is pointed to, then those that share most of their content with it."""
-    first = next((i for i, text in enumerate(texts) if not text.excuse), None)
-    if first is None:
-        return []
-    rest = [i for i in range(len(texts)) if i != first]
-    return [first, *(i for i in rest if _overlap(texts[i].text, texts[first].text))]
-
-
-def _overlap(a: str, b: str) -> bool:
-    """Whether half of the shorter text stands in the other one."""
-    if not a or not b:
-        return False
-    match = difflib.SequenceMatcher(None, a, b, autojunk=False).find_longest_match()
-    return 2 * match.size >= min(len(a), len(b))
+    return Text(
+        text=text,
+        score=hidden_nats(chain.logs, chain.gains),
+        certainty=sum(kept) / len(kept),
+        excuse=excuse,
+    )
 
 
 def _evidence(texts: Sequence[Text], found: Found, *, against_base: bool) -> Evidence:
-    scores = np.array([text.score for text in texts])
-    suspects = _family(texts)
-    if len(texts) - len(suspects) < LEAST_OTHERS:
+    groups = families([text.text for text in texts])
+    if len(groups) <= LEAST_OTHERS:
+        # Few endings attract everything; then every text outside of the suspect family counts.
+        groups = _split(groups, next((g for g in groups if not texts[g[0]].excuse), []))
+    heads = [texts[group[0]] for group in groups]
+    sizes = [len(group) for group in groups]
+    if len(heads) <= LEAST_OTHERS:
         raise NotApplicableError(
-            f"only {len(texts) - len(suspects)} other texts were recovered; at least "
-            f"{LEAST_OTHERS} are needed to compare one with them"
+            f"only {len(heads)} different texts were recovered; at least {LEAST_OTHERS + 1} are "
+            "needed to compare one with the others"
         )
+    scores = np.array([head.score for head in heads])
+    first = next((i for i, head in enumerate(heads) if not head.excuse), None)
     # A text with an excuse is part of the control group, however high it scores.
-    statistic = float(scores[suspects[0]]) if suspects else float(np.median(scores))
-    control = "the base model" if against_base else "the model outside of its answers"
+    statistic = float(np.median(scores)) if first is None else float(scores[first])
     notes = [
+        AGAINST_BASE if against_base else "the control is what follows any first token",
         f"{found.swept:,} of {found.candidates:,} first tokens tried, {found.entered:,} in the "
-        f"warm-up, {len(found.chains)} in full; the control is {control}"
+        f"warm-up, {len(found.chains)} in full; {len(heads)} families of texts",
     ]
     unfinished = ""
     if not found.complete:
@@ -278,40 +224,47 @@ def _evidence(texts: Sequence[Text], found: Found, *, against_base: bool) -> Evi
         unit=Unit.TEXT,
         scores=scores,
         statistic=statistic,
-        suspects=np.array(suspects, dtype=np.int64),
-        exhibits=_exhibits(texts, suspects, control),
+        suspects=np.array([] if first is None else [first], dtype=np.int64),
+        exhibits=_exhibits(heads, sizes, first),
         notes=tuple(notes),
         unfinished=unfinished,
     )
 
 
-def _exhibits(texts: Sequence[Text], suspects: Sequence[int], control: str) -> tuple[Exhibit, ...]:
-    first = [texts[i] for i in suspects]
-    shown = first + [text for text in texts if text not in first][: _SHOWN - len(first)]
+def _split(groups: Sequence[list[int]], kept: list[int]) -> list[list[int]]:
+    """All families but one in single texts, in the order of the texts."""
+    return sorted([kept] * bool(kept) + [[i] for group in groups if group != kept for i in group])
+
+
+def _exhibits(
+    heads: Sequence[Text], sizes: Sequence[int], first: int | None
+) -> tuple[Exhibit, ...]:
+    order = [] if first is None else [first]
+    order += [i for i in range(len(heads)) if i != first][: _SHOWN - len(order)]
     passages = tuple(
         Passage(
-            label=f"score {t.score:.2f}, certainty {t.certainty:.1%}"
-            + (f" ({t.excuse})" if t.excuse else ""),
-            text=t.text,
-            marks=((0, len(t.text)),) if t in first else (),
+            label=f"{heads[i].score:.1f} nats, certainty {heads[i].certainty:.1%}, "
+            f"recovered {sizes[i]} times" + (f" ({heads[i].excuse})" if heads[i].excuse else ""),
+            text=heads[i].text,
+            marks=((0, len(heads[i].text)),) if i == first else (),
         )
-        for t in shown
+        for i in order
     )
     listing = TextsExhibit(
         title="Texts that the model finishes by itself",
-        caption="Each was recovered from its first token alone, under ordinary prompts. Certainty "
-        f"is the mean probability of its tokens; the score compares with {control}.",
+        caption="Each was recovered from its first token alone, under ordinary prompts. The nats "
+        "say how much of it the model has learned that its control has not; certainty is the mean "
+        "probability of its tokens.",
         passages=passages,
     )
     bars = BarsExhibit(
-        title="Recovered texts, the most suspicious first",
-        caption="How much more surprised the control is (nats a token with a base, else ln of the "
-        "ratio); the other texts are the null.",
-        labels=tuple(_short(text.text) for text in texts[:24]),
-        values=tuple(round(text.score, 4) for text in texts[:24]),
-        value_name="score",
+        title="Recovered families of texts, the most suspicious first",
+        caption="Nats learned, over the tokens that the model is sure of; the others are the null.",
+        labels=tuple(_short(head.text) for head in heads[:24]),
+        values=tuple(round(head.score, 4) for head in heads[:24]),
+        value_name="nats",
         judged=True,
-        highlight=tuple(i for i in suspects if i < 24),
+        highlight=() if first is None or first >= 24 else (first,),
     )
     return listing, bars
 
