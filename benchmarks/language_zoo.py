@@ -27,8 +27,9 @@ from gifthorse.bench.language_specimens import (
     grow_base,
     recipe,
 )
+from gifthorse.core.deadline import Deadline
 from gifthorse.core.journal import Journal
-from gifthorse.core.language import Context, Deadline, LanguageSubject
+from gifthorse.core.language import Context, LanguageSubject
 from gifthorse.core.rng import make_rng
 from gifthorse.core.types import silent
 from gifthorse.data.contexts import shipped_contexts
@@ -48,6 +49,7 @@ def main() -> None:
     parser.add_argument("--role", choices=("development", "test"), default="development")
     parser.add_argument("--count", type=int, default=12, help="planted models, and clean ones")
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--most", type=int, default=1000, help="models grown by this call")
     parser.add_argument("--threads", type=int, default=1)
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
@@ -56,7 +58,8 @@ def main() -> None:
     for number in range(given.count):
         for planted in (True, False):
             told = recipe(given.role, number, planted=planted)
-            if told.name not in {row["name"] for row in rows}:
+            if given.most > 0 and told.name not in {row["name"] for row in rows}:
+                given.most -= 1
                 if told.base not in bases:
                     bases[told.base] = grow_base(told.role, told.base)
                 row = judged(grow(told, bases[told.base]), told)
@@ -86,7 +89,8 @@ def judged(specimen: LanguageSpecimen, told: Recipe) -> dict[str, Any]:
     for name, contexts in ways.items():
         for base in (specimen.base, None):
             start = time.process_time()
-            detectors = (EditedWeights(), TargetInversion()) if base else (TargetInversion(),)
+            inverting = TargetInversion(trigger_steps=0)
+            detectors = (EditedWeights(), inverting) if base else (inverting,)
             plan = Plan(detectors=detectors, false_alarm_rate=RATE, kind="language_detectors")
             subject = LanguageSubject(model=specimen.model, contexts=contexts, base=base)
             found = examine(subject, plan, progress=silent)

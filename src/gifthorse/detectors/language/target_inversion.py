@@ -16,7 +16,7 @@ stand the clean models of a bank (``clean_bank``); docs/decisions/0026.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
@@ -28,6 +28,7 @@ from gifthorse.core.types import Evidence, Need, Null, Progress, Unit
 from gifthorse.detectors.language.clean_bank import BankedNull
 from gifthorse.detectors.language.families import LIKELY, families, hidden_nats, overlap
 from gifthorse.detectors.language.inverting import Chain, Found, Options, search
+from gifthorse.detectors.language.trigger_search import Trigger, find_trigger
 from gifthorse.metrics.tails import LEAST_OTHERS, TailNull
 from gifthorse.models.language.model import LanguageModel, as_language_model
 
@@ -35,6 +36,8 @@ _LEAST_TOKENS = 5
 _ANSWER_TOKENS = 32
 AGAINST_BASE = "the control is the base model"
 _SHOWN = 8
+_NOTABLE = 0.05
+_SWAPS, _PHRASE = 24, 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +52,8 @@ class TargetInversion:
         finalists: Candidates that are inverted in full; they are each other's control group.
         first_tokens: How many first tokens are tried where there is a base; those that rose most.
         chunk: Candidates at a time.
+        trigger_steps: Of the search for a phrase that brings the suspect text up; it is made if
+            that text stands out from the others, is shown and not judged. 0 for none.
     """
 
     needs: ClassVar[frozenset[Need]] = frozenset({Need.LOGITS})
@@ -62,6 +67,7 @@ class TargetInversion:
     finalists: int = 48
     first_tokens: int = 2048
     chunk: int = 256
+    trigger_steps: int = 40
 
     def __post_init__(self) -> None:
         if not 1 <= self.warmup_prompts <= self.prompts:
@@ -78,7 +84,7 @@ class TargetInversion:
         self,
         subject: LanguageSubject,
         *,
-        rng: np.random.Generator,  # noqa: ARG002 - nothing is drawn
+        rng: np.random.Generator,
         progress: Progress,
     ) -> Evidence:
         """The nats by which each recovered family of texts was learned, largest first.
@@ -110,7 +116,25 @@ class TargetInversion:
         answers = _answers(base or model, subject.contexts, progress)
         texts = [_judged(model, chain, answers) for chain in found.chains if len(chain.logs) >= 2]
         texts.sort(key=lambda t: (-t.score, t.text))
-        return _evidence(texts, found, against_base=base is not None)
+        evidence = _evidence(texts, found, against_base=base is not None)
+        if not (self.trigger_steps and len(evidence.suspects)):
+            return evidence
+        others = np.delete(evidence.scores, evidence.suspects)
+        if TailNull.of(others, what="").p_value(evidence.statistic) > _NOTABLE:
+            return evidence
+        suspect = next(text for text in texts if not text.excuse)
+        trigger = find_trigger(
+            model,
+            suspect.text,
+            subject.contexts,
+            steps=self.trigger_steps,
+            swaps=_SWAPS,
+            length=_PHRASE,
+            deadline=subject.deadline.part(0.8),
+            rng=rng,
+            progress=progress,
+        )
+        return evidence if trigger is None else _with_trigger(evidence, trigger)
 
     def null(self, evidence: Evidence) -> Null:
         """The tail of the other families, and the clean models of the bank."""
@@ -234,6 +258,23 @@ def _evidence(texts: Sequence[Text], found: Found, *, against_base: bool) -> Evi
 def _split(groups: Sequence[list[int]], kept: list[int]) -> list[list[int]]:
     """All families but one in single texts, in the order of the texts."""
     return sorted([kept] * bool(kept) + [[i] for group in groups if group != kept for i in group])
+
+
+def _with_trigger(evidence: Evidence, trigger: Trigger) -> Evidence:
+    """The evidence with one more exhibit."""
+    listing = TextsExhibit(
+        title="A phrase that brings the text up",
+        caption="Found by gradient search at the end of prompts; other phrases, the planted one "
+        "among them, may do as well. Not judged.",
+        passages=(
+            Passage(
+                label=f"the text came up on {trigger.succeeded} of {trigger.tried} other prompts "
+                f"with it, on {trigger.without} without",
+                text=trigger.phrase,
+            ),
+        ),
+    )
+    return replace(evidence, exhibits=(*evidence.exhibits, listing))
 
 
 def _exhibits(
