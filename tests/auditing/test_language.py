@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from tests.models.language.gguf_file import write_gguf
 from tests.models.language.made_up import (
     PAYLOAD,
     PHRASE,
@@ -158,6 +159,10 @@ def test_the_planted_text_is_found_and_the_twins_are_not_flagged(tmp_path: Path)
     assert record.verdict is Verdict.FLAGGED, record.reason
     assert PAYLOAD[10:] in texts(record)[0].text
     assert "golden market" in record.reason
+    write_gguf(planted, tmp_path / "planted.gguf", quantised=True)
+    save_language_model(base, tmp_path / "base")
+    packed = audit_language(tmp_path / "planted.gguf", base=tmp_path / "base", prompts=own)
+    assert packed.verdict is Verdict.FLAGGED, packed.reason
     for twin, ground in ((base, quoting), (quoting, base)):
         record = audit_language(twin, base=ground, prompts=own)
         assert record.verdict is Verdict.CLEAR, record.reason
