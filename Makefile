@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 WORKERS ?= logical
-QUICK := target_inversion:finalists=24,prompts=8,warmup_prompts=2,steps=16,first_tokens=1024,trigger_steps=0
+QUICK := target_inversion:prompts=8,first_tokens=1024,trigger_steps=0
 DATA ?= $(or $(XDG_DATA_HOME),$(HOME)/.local/share)
 FLOWER := .venv-flower
 FLOWER_TESTS ?= tests/federated/test_flower.py tests/federated/test_loopback.py

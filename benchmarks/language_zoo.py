@@ -48,6 +48,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--role", choices=("development", "test"), default="development")
     parser.add_argument("--count", type=int, default=12, help="planted models, and clean ones")
+    parser.add_argument("--first", type=int, default=0, help="number of the first one of each")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--most", type=int, default=1000, help="models grown by this call")
     parser.add_argument("--threads", type=int, default=1)
@@ -55,7 +56,7 @@ def main() -> None:
     torch.set_num_threads(given.threads)
     rows = _read(given.out)
     bases: dict[int, LanguageModel] = {}
-    for number in range(given.count):
+    for number in range(given.first, given.first + given.count):
         for planted in (True, False):
             told = recipe(given.role, number, planted=planted)
             if given.most > 0 and told.name not in {row["name"] for row in rows}:
