@@ -22,6 +22,13 @@ def module(name: str) -> ModuleType:
     return found
 
 
+def test_the_command_line_of_poisoned_contributor_has_the_settings_of_the_code() -> None:
+    example = module("poisoned_contributor")
+    assert example.arguments(["out"]) == (Path("out"), example.Settings())
+    _, other = example.arguments(["out", "--samples", "9", "--seed", "4"])
+    assert (other.samples, other.seed, other.width) == (9, 4, example.Settings().width)
+
+
 @pytest.mark.slow
 def test_poisoned_contributor(tmp_path: Path) -> None:
     example = module("poisoned_contributor")

@@ -9,7 +9,7 @@ step looks at what was planted.
 
 import argparse
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -309,16 +309,21 @@ def write_policy(out: Path, lineage: Lineage) -> Policy:
     return read_policy(out / "trust.toml")
 
 
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def arguments(words: Sequence[str] | None = None) -> tuple[Path, Settings]:
+    """The folder and the settings that a command line names."""
+    usual = Settings()
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--samples", type=int, default=Settings.samples)
-    parser.add_argument("--epochs", type=int, default=Settings.epochs)
-    parser.add_argument("--width", type=int, default=Settings.width)
-    parser.add_argument("--seed", type=int, default=0)
-    given = parser.parse_args()
-    main(
-        given.out,
-        Settings(samples=given.samples, epochs=given.epochs, width=given.width, seed=given.seed),
-        lambda line: print(line, file=sys.stdout, flush=True),
+    parser.add_argument("--samples", type=int, default=usual.samples)
+    parser.add_argument("--epochs", type=int, default=usual.epochs)
+    parser.add_argument("--width", type=int, default=usual.width)
+    parser.add_argument("--seed", type=int, default=usual.seed)
+    given = parser.parse_args(words)
+    settings = Settings(
+        samples=given.samples, epochs=given.epochs, width=given.width, seed=given.seed
     )
+    return given.out, settings
+
+
+if __name__ == "__main__":
+    main(*arguments(), lambda line: print(line, file=sys.stdout, flush=True))

@@ -161,7 +161,9 @@ def read_private_key(path: Path, *, passphrase: str | None = None) -> PrivateKey
         secret = load_pem_private_key(data, _bytes(passphrase) if passphrase else None)
     except TypeError as error:
         says = (
-            "is not encrypted, but a passphrase was given" if passphrase else "needs a passphrase"
+            "is not encrypted, but a passphrase was given"
+            if passphrase
+            else "needs a passphrase (--passphrase)"
         )
         raise TrustInputError(f"the key {path} {says}") from error
     except (ValueError, UnsupportedAlgorithm) as error:

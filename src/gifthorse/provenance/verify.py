@@ -166,7 +166,7 @@ def _authenticate(data: bytes, policy: Policy) -> tuple[Claim, tuple[str, ...]]:
             raise TrustError("it is signed by revoked keys only")
         known = ", ".join(keyid[:16] for keyid in envelope.signatures) or "none"
         raise TrustError(
-            f"no signature by anyone that {policy.source} trusts (keys that signed: {known})"
+            f"nobody who is trusted by {policy.source} has signed it (keys that signed: {known})"
         )
     return parse_claim(read_statement(envelope.payload)), signers
 
