@@ -40,7 +40,9 @@ def test_run_then_show(study: Path, tmp_path: Path, command: Command) -> None:
     assert again == printed
     shown = command("federated", "show", ledger, "--json").json()
     assert {t["digest"] for t in shown["trials"]} == {t["digest"] for t in printed["trials"]}
-    table = command("federated", "show", ledger)
+    matrix = tmp_path / "matrix.md"
+    table = command("federated", "show", ledger, "--markdown", matrix)
+    assert matrix.read_text().count("\n| mean | ") == 1
     assert table.code == 0
     assert "kept out 16 ×: hostile-nan: not finite" in table.out
 

@@ -44,6 +44,13 @@ def test_the_page_is_deterministic_self_contained_and_escapes_names() -> None:
     assert not re.search(r'(?:src|href)="(?!#|data:)', page)
     assert page.count('class="finding"') == 2
     assert "hostile-nan" in page
+    # The table says what the lanes show: who got in, who was rejected, who was kept out.
+    lines = re.findall(r'<tr><th scope="row">(\d+)</th>(.*?)</tr>', page)
+    cells = {int(n): re.findall("<td>(.*?)</td>", rest)[2:] for n, rest in lines}
+    out = "hostile-dropped, hostile-nan"
+    assert cells[0] == ["–", "–", out]
+    assert cells[2] == ["client-000", "–", out]
+    assert cells[4] == ["–", "client-000", out]
 
 
 def test_a_large_ledger_is_cut_and_says_so() -> None:

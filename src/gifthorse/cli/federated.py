@@ -24,6 +24,9 @@ app = typer.Typer(
 LedgerPlace = Annotated[Path, typer.Option("--ledger", help="Directory of the trial records.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
 Page = Annotated[Path | None, typer.Option("--report", help="Write a page (.html) for people.")]
+Matrix = Annotated[
+    Path | None, typer.Option("--markdown", help="Write aggregators × attacks as Markdown.")
+]
 
 
 @app.command()
@@ -40,6 +43,7 @@ def run(
         str | None, typer.Option("--address", help="Of a running Ray cluster; implies ray.")
     ] = None,
     page: Page = None,
+    matrix: Matrix = None,
     as_json: AsJson = False,
 ) -> None:
     """Run a study: every defence under every attack, for every split and seed.
@@ -51,7 +55,8 @@ def run(
     Examples:
       gifthorse federated run studies/federated-smoke.toml --ledger smoke
 
-      gifthorse federated run studies/federated-digits.toml --ledger digits --workers 2
+      gifthorse federated run studies/federated-digits.toml --ledger digits --workers 2 \
+        --markdown digits.md
     """
     from gifthorse.federated.ledger import Ledger
     from gifthorse.federated.runner import run_study
@@ -75,7 +80,7 @@ def run(
             progress=progress,
         )
     _print(records, as_json=as_json)
-    _draw(records, page, described.name)
+    _write(records, page, matrix, described.name)
 
 
 @app.command()
@@ -86,6 +91,7 @@ def show(
         typer.Option("--trial", help="Key of a trial, or its start; may be repeated."),
     ] = None,
     page: Page = None,
+    matrix: Matrix = None,
     as_json: AsJson = False,
 ) -> None:
     """Show what a ledger holds: accuracy, attack success, and who was kept out.
@@ -97,17 +103,18 @@ def show(
     Examples:
       gifthorse federated show smoke
 
-      gifthorse federated show smoke --report smoke.html
+      gifthorse federated show smoke --report smoke.html --markdown smoke.md
 
       gifthorse federated show smoke --trial 3f2a --json
     """
     from gifthorse.federated.afterwards import find_trial
     from gifthorse.federated.ledger import Ledger
+    from gifthorse.federated.tables import in_order
 
     held = Ledger(ledger)
-    records = tuple(find_trial(held, key) for key in trials) if trials else tuple(held)
+    records = tuple(find_trial(held, key) for key in trials) if trials else in_order(held)
     _print(records, as_json=as_json)
-    _draw(records, page, ledger.resolve().name)
+    _write(records, page, matrix, ledger.resolve().name)
 
 
 @app.command()
@@ -210,13 +217,18 @@ def remove(
     out.print(f"{escape(str(written))}: the model without {escape(', '.join(without))}")
 
 
-def _draw(records: "tuple[TrialRecord, ...]", page: Path | None, name: str) -> None:
-    if page is None:
-        return
-    from gifthorse.report.rounds import render_rounds
-    from gifthorse.report.write import write_page
+def _write(
+    records: "tuple[TrialRecord, ...]", page: Path | None, matrix: Path | None, name: str
+) -> None:
+    if page is not None:
+        from gifthorse.report.rounds import render_rounds
+        from gifthorse.report.write import write_page
 
-    write_page(render_rounds(records, name=name), page)
+        write_page(render_rounds(records, name=name), page)
+    if matrix is not None:
+        from gifthorse.federated.markdown import write_matrices
+
+        write_matrices(records, matrix)
 
 
 def _print(records: "tuple[TrialRecord, ...]", *, as_json: bool) -> None:

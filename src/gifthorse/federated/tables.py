@@ -1,5 +1,6 @@
 """Trials of several seeds as one row: for the command line and the results page."""
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
@@ -41,6 +42,17 @@ class Row:
     aggregation: float
     quarantined: float
     fallbacks: float
+
+
+def in_order(records: Iterable[TrialRecord]) -> tuple[TrialRecord, ...]:
+    """Trials of a ledger by data, split, attack (none first), defence and seed."""
+
+    def place(record: TrialRecord) -> tuple[object, ...]:
+        spec = record.spec
+        attack = (spec.attack != "none", spec.attack, spec.backdoor)
+        return (spec.data, -(spec.alpha or math.inf), attack, spec.defence, spec.seed)
+
+    return tuple(sorted(records, key=place))
 
 
 def rows(records: Iterable[TrialRecord]) -> tuple[Row, ...]:

@@ -34,6 +34,7 @@ def environment() -> Environment:
     found.filters.update(
         {
             "count": words.count,
+            "measured": words.measured,
             "memory": words.memory,
             "named": words.title,
             "number": words.number,

@@ -61,8 +61,20 @@ def render_rounds(records: Sequence[TrialRecord], *, name: str) -> str:
             records=records,
             courses=[course(record) for record in records[:MOST_TRIALS]],
             left_out=max(0, len(records) - MOST_TRIALS),
+            admitted=admitted,
+            absent=absent,
         )
     )
+
+
+def admitted(entry: RoundRecord) -> tuple[str, ...]:
+    """Attackers whose update entered the model."""
+    return tuple(name for name in entry.malicious if name in entry.accepted)
+
+
+def absent(entry: RoundRecord) -> tuple[str, ...]:
+    """Whom the gate kept out, and who sent nothing."""
+    return tuple(sorted({*(one.client for one in entry.quarantined), *entry.missing}))
 
 
 def title(spec: TrialSpec) -> str:
