@@ -217,7 +217,7 @@ def audit_flagged() -> AuditRecord:
         Verdict.FLAGGED,
         findings,
         score=-math.log10(1.24e-5),
-        reason="Neural cleanse points to class ‘bird’.",
+        reason="Neural Cleanse points to class ‘bird’.",
     )
 
 

@@ -140,8 +140,8 @@ def test_findings_come_worst_first() -> None:
     found, unchecked = text.split("What each detector saw")[1].split(
         "These detectors came to no result"
     )
-    assert found.index("Neural cleanse") < found.index("Universality")
-    for name in ("Strip", "Fine pruning probe", "Activation clustering"):
+    assert found.index("Neural Cleanse") < found.index("Universality")
+    for name in ("STRIP", "Fine pruning probe", "Activation clustering"):
         assert name not in found
         assert name in unchecked
 

@@ -15,7 +15,7 @@ def test_audit() -> None:
     assert "2 of 5 detectors came to a result" in text
     rows = [line for line in text.splitlines() if line.startswith("|")]
     assert len(rows) == 2 + 5
-    assert rows[2].startswith("| Neural cleanse | 🔴 Flagged | 6.8 | 2.9 |")
+    assert rows[2].startswith("| Neural Cleanse | 🔴 Flagged | 6.8 | 2.9 |")
     assert "Points to: bird." in rows[2]
     assert len(text) < 3000
 

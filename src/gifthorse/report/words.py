@@ -15,7 +15,9 @@ from gifthorse.core.record import (
     StoryRecord,
 )
 from gifthorse.core.types import Verdict
-from gifthorse.report import words_files
+from gifthorse.report import spelling, words_files
+
+title = spelling.title
 
 SPACE = "\u00a0"
 ABSENT = "–"
@@ -238,12 +240,6 @@ def shorten(text: str, width: int) -> str:
         if columns > width:
             return text[: max(position - 1, 1)].rstrip() + "…"
     return text
-
-
-def title(name: str) -> str:
-    """A plugin's name as a headline: ``neural_cleanse`` becomes “Neural cleanse”."""
-    words = name.replace("_", " ").strip()
-    return words[:1].upper() + words[1:] if words else ABSENT
 
 
 def number(value: float | None, digits: int = 4) -> str:
