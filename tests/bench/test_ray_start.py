@@ -1,5 +1,6 @@
 """How Ray is started, with a stand-in for Ray."""
 
+import socket
 from types import SimpleNamespace
 
 import pytest
@@ -44,6 +45,29 @@ def test_other_failures_and_the_third_are_believed(monkeypatch: pytest.MonkeyPat
     with pytest.raises(GifthorseError, match="this machine"):
         RayEngine(Resources())
     calls = stand_in(monkeypatch, ["timed out during startup"])
-    with pytest.raises(GifthorseError, match="ray://head"):
-        RayEngine(Resources(), address="ray://head:10001")
+    with pytest.raises(GifthorseError, match="at auto"):
+        RayEngine(Resources(), address="auto")
     assert calls.count("init") == 1
+
+
+@pytest.mark.parametrize("form", ["127.0.0.1:{}", "ray://127.0.0.1:{}", "[::1]:{}"])
+def test_where_nothing_listens_ray_is_not_asked(form: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as bound:  # bound, not listening: refused, and nobody else gets the port
+        bound.bind(("127.0.0.1", 0))
+        calls = stand_in(monkeypatch, [])
+        with pytest.raises(GifthorseError, match="nothing answers at"):
+            RayEngine(Resources(), address=form.format(bound.getsockname()[1]))
+    assert calls == []
+
+
+def test_a_cluster_that_answers_and_refuses_is_told_of_tokens(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("RAY_AUTH_MODE", raising=False)
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        address = f"127.0.0.1:{listening.getsockname()[1]}"
+        stand_in(monkeypatch, ["Failed to connect"])
+        with pytest.raises(GifthorseError, match="RAY_AUTH_MODE=token"):
+            RayEngine(Resources(), address=address)
+        stand_in(monkeypatch, [])
+        assert RayEngine(Resources(), address=address).slots == 4

@@ -6,6 +6,7 @@ because planted models are shared through it.
 """
 
 import os
+import socket
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,6 +22,9 @@ _RETRIES = 3
 
 _STARTS = 3
 """How often Ray is started on this machine before its failure is believed."""
+
+_PATIENCE = 5.0
+"""Seconds for a cluster's port to answer."""
 
 _AHEAD = 2
 """Trials handed to Ray for each that can run: enough that no worker waits for this process."""
@@ -56,7 +60,11 @@ class RayEngine:
             )
 
     def _start(self, local: dict[str, Any]) -> None:
-        """Ray gives itself half a minute to come up, which a busy machine may exceed: try again."""
+        """Ray gives itself half a minute to come up, which a busy machine may exceed: try again.
+
+        Where nothing listens Ray keeps trying for ten minutes, so that is found out before.
+        """
+        _reach(self.address)
         for left in reversed(range(_STARTS if self.address is None else 1)):
             try:
                 self._ray.init(
@@ -70,7 +78,7 @@ class RayEngine:
                 self._ray.shutdown()
                 if not left or "during startup" not in str(error):
                     where = self.address or "this machine"
-                    raise GifthorseError(f"Ray at {where}: {error}") from error
+                    raise GifthorseError(f"Ray at {where}: {error}{_hint(self.address)}") from error
             else:
                 return
 
@@ -131,6 +139,26 @@ class RayEngine:
             reason = f"lost by Ray after {_RETRIES} retries: {type(error).__name__}: {first}"
             return Finished(trial=trial, outcome=None, reason=reason)
         return Finished(trial=trial, outcome=outcome)
+
+
+def _reach(address: str | None) -> None:
+    """Raise, within seconds, where nothing listens at an address of the form host:port."""
+    host, _, port = (address or "").removeprefix("ray://").rpartition(":")
+    if not host or not port.isdigit():  # "auto" and the like: Ray knows where
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_PATIENCE).close()
+    except (OSError, OverflowError) as error:
+        raise GifthorseError(
+            f"nothing answers at {address}: no Ray cluster there ({error})"
+        ) from error
+
+
+def _hint(address: str | None) -> str:
+    """What to look at when a cluster that answers does not let one in."""
+    if address is None or "RAY_AUTH_MODE" in os.environ:
+        return ""
+    return "; a cluster that wants a token lets in who sets RAY_AUTH_MODE=token and holds the token"
 
 
 def _task(work: Callable[..., Outcome], trial: Trial, place: Place) -> Outcome:
