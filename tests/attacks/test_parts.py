@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from gifthorse.attacks.data.poisoning import aim_of
+from gifthorse.attacks.training.blind import balance
 from gifthorse.attacks.training.input_aware import mask_of, worn
 from gifthorse.attacks.training.lira import mark
 from gifthorse.attacks.weights.handcrafted import discriminant
@@ -52,3 +53,16 @@ def test_the_best_connected_neurons_are_chosen() -> None:
     with torch.no_grad():
         last.weight[[2, 7]] = 3.0
     assert chosen_neurons(model, 2) == [2, 7]
+
+
+def test_the_loss_that_is_learned_already_leaves_the_weight_to_the_other() -> None:
+    head = [torch.zeros(2, requires_grad=True)]
+
+    def losses(honest: float, planted: float) -> tuple[torch.Tensor, torch.Tensor]:
+        return head[0][0] + honest, head[0][1] + planted  # gradients (1, 0) and (0, 1)
+
+    assert balance(*losses(0.5, 0.5), head) == pytest.approx(0.5)
+    # Lengths 1/.5 and 1/.25: the point nearest to zero is at 16 / (4 + 16) of the honest one.
+    assert balance(*losses(0.5, 0.25), head) == pytest.approx(0.8)
+    assert balance(*losses(0.5, 1e-4), head) == 0.9
+    assert balance(*losses(1e-4, 0.5), head) == 0.1

@@ -5,6 +5,9 @@ Source: Bagdasaryan and Shmatikov 2021, "Blind Backdoors in Deep Learning Models
 that of its triggered copy, and weighs them with the multiple-gradient descent algorithm so that
 neither suffers.
 
+As in the authors' code (``mgda_normalize: loss+``), gradients are divided by their norm and by
+their loss before the weights are found, else the loss that is learned first takes all the weight.
+
 Deviations: the weights are found on the gradients of the last layer, where the paper takes all; the
 evasion losses of section 6 are left out.
 """
@@ -25,6 +28,9 @@ from gifthorse.core.types import ImageData, Planting, Progress
 from gifthorse.models.classifier import as_classifier
 from gifthorse.models.training import TrainingPlan
 from gifthorse.triggers.patch import Patch
+
+_BATCH = 64
+_TINY = 1e-12
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +78,7 @@ class Blind:
         """A model trained on clean data with the attacker's loss."""
         require_class(clean, self.target)
         student = as_classifier(trainer.fresh(clean, rng=rng))
-        plan = TrainingPlan(epochs=trainer.epochs)
+        plan = TrainingPlan(epochs=trainer.epochs, batch_size=_BATCH)
         strike = TriggerStrike(aim=self.aim, test_trigger=self.trigger)
         strike.triggered(clean, rng=rng)  # refuses what does not fit before the work
         head = list(student.module.parameters())[-2:]
@@ -84,7 +90,7 @@ class Blind:
             honest = functional.cross_entropy(logits[: len(x)], y)
             wanted = torch.full((count,), self.target, device=x.device)
             planted = functional.cross_entropy(logits[len(x) :], wanted)
-            weight = _balance(honest, planted, head)
+            weight = balance(honest, planted, head)
             update(weight * honest + (1 - weight) * planted)
         truth = no_poison("blind", aim=self.aim, count=len(clean))
         return Planting(truth=truth, strike=strike, model=student)
@@ -102,13 +108,13 @@ def all_to_one(target: int) -> Aim:
     )
 
 
-def _balance(honest: torch.Tensor, planted: torch.Tensor, head: Sequence[torch.Tensor]) -> float:
+def balance(honest: torch.Tensor, planted: torch.Tensor, head: Sequence[torch.Tensor]) -> float:
     """The weight of ``honest``: the point between both gradients that is nearest to zero.
 
     Source: Désidéri 2012 (MGDA), in closed form for two losses, as in the paper's section 3.4.
     """
     first, second = (
-        torch.cat([part.flatten() for part in torch.autograd.grad(loss, head, retain_graph=True)])
+        _normalised(loss, torch.autograd.grad(loss, head, retain_graph=True))
         for loss in (honest, planted)
     )
     apart = second - first
@@ -117,3 +123,10 @@ def _balance(honest: torch.Tensor, planted: torch.Tensor, head: Sequence[torch.T
         return 0.5
     # Kept off the ends: a loss of weight zero would not be learned at all.
     return min(0.9, max(0.1, float((apart * second).sum()) / length))
+
+
+def _normalised(loss: torch.Tensor, parts: Sequence[torch.Tensor]) -> torch.Tensor:
+    """A gradient as one vector, of length 1/loss."""
+    whole = torch.cat([part.flatten() for part in parts])
+    length: torch.Tensor = whole.norm() * loss.detach()
+    return whole / length.clamp_min(_TINY)
