@@ -7,13 +7,13 @@ from typing import Literal
 import numpy as np
 
 from gifthorse.auditing.examine import Plan, cost_record, examine, plugins
-from gifthorse.auditing.scan import DEFAULT_DETECTORS, DEFAULT_FALSE_ALARM_RATE
+from gifthorse.auditing.scan import DEFAULT_FALSE_ALARM_RATE
 from gifthorse.core.errors import DataError
 from gifthorse.core.record import AuditRecord, SubjectRecord
 from gifthorse.core.registry import names, parse_spec
 from gifthorse.core.rng import child_rng, draw_seed
 from gifthorse.core.texts import TextData, TextSubject
-from gifthorse.core.types import Progress, Subject, silent
+from gifthorse.core.types import Cost, Need, Progress, Subject, silent
 from gifthorse.data.texts import digest_texts, load_texts
 from gifthorse.models.texts.classifier import TextClassifier
 from gifthorse.models.texts.loading import load_text_classifier
@@ -21,12 +21,14 @@ from gifthorse.models.texts.networks import small_text_network, train_tokenizer
 from gifthorse.models.texts.passes import extract_text_features, text_metered
 from gifthorse.models.texts.training import TextTrainingPlan, train_texts
 
+DEFAULT_TEXT_DETECTORS = ("activation_clustering", "spectral_signatures", "text_trigger")
+
 
 def scan_texts(
     data: TextData | str,
     *,
     model: TextClassifier | str | Path | None = None,
-    detectors: Sequence[str] = DEFAULT_DETECTORS,
+    detectors: Sequence[str] = DEFAULT_TEXT_DETECTORS,
     false_alarm_rate: float = DEFAULT_FALSE_ALARM_RATE,
     training: TextTrainingPlan | None = None,
     split: Literal["train", "test"] = "train",
@@ -38,7 +40,7 @@ def scan_texts(
     Args:
         data: See ``load_texts``.
         model: A text classifier that was trained *on this data*; without one, a small network is
-            trained first, which takes most of the time.
+            trained first if a detector needs one, which takes most of the time.
         detectors: Plugin names, with options as ``name:option=value,…``.
         false_alarm_rate: How often clean data may be flagged, in (0, 1).
         training: How to train that network.
@@ -59,6 +61,8 @@ def scan_texts(
     if len(np.unique(suspect.labels)) < 2:
         raise DataError(f"{suspect.name}: all {len(suspect)} texts have the same label")
     notes = []
+    if model is None and not any(Need.FEATURES in found.needs for found in plan.detectors):
+        return _record(suspect, plan, Subject(suspect=suspect), (), Cost(), progress)
     if model is None:
         classifier = _train_own(suspect, training or TextTrainingPlan(), seed, progress)
         notes.append("no model was given: a small network was trained on the suspect data")
@@ -67,7 +71,20 @@ def scan_texts(
         suspect = same_labels(classifier, suspect)
     with text_metered(classifier) as bill:
         features = extract_text_features(classifier, suspect, progress=progress)
-    result = examine(Subject(suspect=suspect, features=features), plan, progress=progress)
+    notes.append(f"activations: {features.layer}, one forward pass shared by all")
+    subject = Subject(suspect=suspect, features=features)
+    return _record(suspect, plan, subject, tuple(notes), bill.cost, progress)
+
+
+def _record(
+    suspect: TextData,
+    plan: Plan,
+    subject: Subject,
+    notes: tuple[str, ...],
+    spent: Cost,
+    progress: Progress,
+) -> AuditRecord:
+    result = examine(subject, plan, progress=progress)
     return AuditRecord(
         kind="scan",
         verdict=result.verdict,
@@ -77,8 +94,8 @@ def scan_texts(
         trusted=None,
         plan=plan.record(),
         findings=result.findings,
-        notes=(*notes, f"activations: {features.layer}, one forward pass shared by all"),
-        cost=cost_record(bill.cost + result.cost),
+        notes=notes,
+        cost=cost_record(spent + result.cost),
     )
 
 

@@ -87,12 +87,13 @@ def scan(
         DEFAULT_INSTRUCTION_DETECTORS,
         scan_instructions,
     )
-    from gifthorse.auditing.scan_texts import judge_inputs, scan_texts
+    from gifthorse.auditing.scan_texts import DEFAULT_TEXT_DETECTORS, judge_inputs, scan_texts
     from gifthorse.data.instructions import is_instruction_source
     from gifthorse.data.texts import is_text_source
 
     use_threads(threads)
-    chosen = tuple(detector or DEFAULT_DETECTORS)
+    texts = is_text_source(data)
+    chosen = tuple(detector or (DEFAULT_TEXT_DETECTORS if texts else DEFAULT_DETECTORS))
     with progress_bar() as progress:
         if is_instruction_source(data):
             record = scan_instructions(
@@ -103,11 +104,11 @@ def scan(
                 seed=seed,
                 progress=progress,
             )
-        elif is_text_source(data) and judge_inputs(chosen):
+        elif texts and judge_inputs(chosen):
             record = _scan_inputs(
                 data, model, trusted, chosen, false_alarm_rate, split, seed, progress
             )
-        elif is_text_source(data):
+        elif texts:
             record = scan_texts(
                 data,
                 model=model,
