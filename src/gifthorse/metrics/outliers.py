@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import stats
 
 from gifthorse.core.types import ScoreArray, Threshold
@@ -136,66 +135,6 @@ def moderated_residuals(values: ScoreArray, prior: SpreadPrior) -> ScoreArray:
     inner = np.array([np.delete(values, i).var(ddof=1) for i in range(n)])
     variance = ((n - 2) * inner + prior.weight * prior.spread**2) / (n - 2 + prior.weight)
     return np.asarray((values - mean) / np.sqrt(variance * n / (n - 1)), dtype=np.float64)
-
-
-def control_residuals(values: ScoreArray, controls: NDArray[np.bool_]) -> ScoreArray:
-    """How far above a control group each value lies, in units of a prediction's standard error.
-
-    A control is compared with the other controls. For independent normal values the residual of
-    one value that was not chosen by looking at it has a t distribution with m − 1 degrees of
-    freedom (m − 2 for a control), m being the number of controls.
-
-    Args:
-        values: Shape (n,), finite.
-        controls: Which of them are controls, shape (n,), at least 4.
-    """
-    group = values[controls]
-    if len(group) < MIN_UNITS:
-        raise ValueError(f"a control group needs at least {MIN_UNITS} values, got {len(group)}")
-    residuals = np.empty_like(values, dtype=np.float64)
-    for i, value in enumerate(values):
-        others = values[controls & (np.arange(len(values)) != i)]
-        spread = max(float(others.std(ddof=1)), 1e-9 * max(1.0, float(np.abs(values).max())))
-        residuals[i] = (value - others.mean()) / (spread * np.sqrt(1 + 1 / len(others)))
-    return residuals
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ControlNull:
-    """Null of the largest control residual among ``n`` classes in ``tests`` statistics.
-
-    Bonferroni pays for all ``n`` classes, also those that a screening dropped before they were
-    measured: the largest residual of those that are left is at most the largest of all, so a
-    screening can cost power but no false alarms.
-    """
-
-    n: int
-    tests: int
-    controls: int
-
-    @property
-    def origin(self) -> str:
-        """Where the false-alarm rate comes from."""
-        return (
-            f"analytic: largest of {self.tests} × {self.n} t statistics against {self.controls} "
-            f"controls drawn at random (one-sided, {self._freedom} degrees of freedom, Bonferroni "
-            "over all classes, dropped ones too); assumes log ratios close to normal over a clean "
-            "model's classes"
-        )
-
-    @property
-    def _freedom(self) -> int:
-        return self.controls - 2
-
-    def p_value(self, statistic: float) -> float:
-        """Probability that a clean subject's largest residual reaches ``statistic``."""
-        tail = float(stats.t.sf(statistic, self._freedom))
-        return min(1.0, max(self.n * self.tests * tail, 1e-300))
-
-    def threshold(self, false_alarm_rate: float) -> Threshold:
-        """The residual that a clean subject exceeds with this probability."""
-        value = float(stats.t.isf(false_alarm_rate / (self.n * self.tests), self._freedom))
-        return Threshold(value=value, false_alarm_rate=false_alarm_rate, origin=self.origin)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,7 +5,6 @@ single pictures would need, to first order. Values are ½ log D − log U: half 
 cheap and what is cheap only universally. On clean development models whose classes differ in size
 log(D / U) alone made a rare class stand out (it is far from single pictures), −log U alone an easy
 one. For warps it is −log U: a class that a warp leads to is near by a warp for single pictures too.
-Among many classes it is log(D / U), as measured there.
 """
 
 from dataclasses import dataclass
@@ -15,15 +14,13 @@ import torch
 from torch import Tensor
 
 from gifthorse.core.errors import NotApplicableError
-from gifthorse.core.types import FloatArray, IntArray, RecoveredTrigger, ScoreArray
+from gifthorse.core.types import FloatArray, RecoveredTrigger, ScoreArray
 from gifthorse.detectors.models.distortions import Warped
 from gifthorse.detectors.models.inversion import Additive, Masked
 from gifthorse.detectors.models.trusted import Probe
-from gifthorse.metrics.outliers import SpreadPrior, control_residuals, moderated_residuals
+from gifthorse.metrics.outliers import SpreadPrior, moderated_residuals
 from gifthorse.models.classifier import ImageClassifier
 
-LEAST_REACHED = 0.75
-"""Share of the controls that must be reached, or their spread says nothing."""
 _LEAST_FOUND = 3
 ALONE_SHARE = 0.5
 """How much of log D is in a value when all classes are searched."""
@@ -53,10 +50,10 @@ class Kind:
     prior: SpreadPrior
     basic: bool
 
-    def search(self, cells: int | None = None) -> Searched:
-        """Fresh family of perturbations; ``cells`` as for ``Masked``."""
+    def search(self) -> Searched:
+        """Fresh family of perturbations."""
         if self.name == "masked":
-            return Masked(start_opacity=0.12, cells=cells)
+            return Masked(start_opacity=0.12)
         return Warped() if self.name == "warp" else Additive()
 
 
@@ -88,15 +85,6 @@ KINDS = (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Field:
-    """Examined classes (sorted), those drawn as controls (None: all are), and how many exist."""
-
-    classes: IntArray
-    controls: IntArray | None
-    total: int
-
-
 class Result:
     """What one family found.
 
@@ -106,7 +94,6 @@ class Result:
         alone: Per-picture sizes (k,); None for a family that is not compared with them.
         parameters: Of the smallest perturbations, first axis (k,).
         searched: The family's search.
-        field: Which classes these are.
 
     Raises:
         NotApplicableError: Too few classes were reached to compare them.
@@ -119,61 +106,42 @@ class Result:
         alone: ScoreArray | None,
         parameters: list[Tensor],
         searched: Searched,
-        field: Field,
     ) -> None:
         found = np.isfinite(universal)
-        chosen = np.ones(len(found), bool)
-        if field.controls is not None:
-            chosen = np.isin(field.classes, field.controls)
-        enough = _LEAST_FOUND if field.controls is None else LEAST_REACHED * chosen.sum()
-        if (found & chosen).sum() < enough:
+        if found.sum() < _LEAST_FOUND:
             raise NotApplicableError(
-                f"no {kind.name} perturbation reaches the goal for {int((~found & chosen).sum())} "
-                f"of {int(chosen.sum())} classes, so classes cannot be compared"
+                f"no {kind.name} perturbation reaches the goal for {int((~found).sum())} of "
+                f"{len(found)} classes, so classes cannot be compared"
             )
         # A class that nothing reaches is as far from suspicious as the hardest one that is reached.
         self.universal = np.where(found, universal, universal[found].max())
-        self.kind, self.classes, self._found = kind, field.classes, found
-        self._searched, self._parameters, self._total = searched, parameters, field.total
+        self.kind, self._found = kind, found
+        self._searched, self._parameters = searched, parameters
         self.values = -np.log(self.universal.clip(1e-9))
         if alone is not None:
-            share = ALONE_SHARE if field.controls is None else 1.0
-            self.values = self.values + share * np.log(alone)
-        if field.controls is None:
-            self.residuals = moderated_residuals(self.values, kind.prior)
-        else:
-            self.residuals = control_residuals(self.values, chosen)
+            self.values = self.values + ALONE_SHARE * np.log(alone)
+        self._residuals = moderated_residuals(self.values, kind.prior)
 
     def scores(self) -> ScoreArray:
-        """Residuals of all classes; a dropped one gets the least suspicious that was measured."""
-        scores = np.full(self._total, self.residuals.min())
-        scores[self.classes] = self.residuals
-        return scores
+        """Residuals of all classes."""
+        return self._residuals
 
     def reached(self, target: int) -> bool:
-        """Whether the class was examined and a perturbation reached it."""
-        return bool(self._found[self.classes == target].any())
+        """Whether a perturbation reached the class."""
+        return bool(self._found[target])
 
     def trigger(self, target: int, shape: tuple[int, int, int]) -> RecoveredTrigger:
-        """The best perturbation towards an examined class, for pictures of ``shape`` (c, h, w)."""
-        place = int(np.searchsorted(self.classes, target))
+        """The best perturbation towards a class, for pictures of ``shape`` (c, h, w)."""
         return trigger_of(
-            self._searched, [p[place : place + 1] for p in self._parameters], target, shape
+            self._searched, [p[target : target + 1] for p in self._parameters], target, shape
         )
 
     def notes(self, names: tuple[str, ...]) -> list[str]:
-        """Which classes no perturbation could reach, and how many were dropped."""
-        pairs = zip(self.classes, self._found, strict=True)
-        lost = [names[c] for c, found in pairs if not found]
-        said = []
-        if lost:
-            said.append(f"no {self.kind.name} perturbation reached: {', '.join(lost[:5])}")
-        if len(self.classes) < self._total:
-            said.append(
-                f"{self.kind.name}: {len(self.classes)} of {self._total} classes were searched in "
-                "full, the others dropped by screening"
-            )
-        return said
+        """Which classes no perturbation could reach."""
+        lost = [name for name, found in zip(names, self._found, strict=True) if not found]
+        if not lost:
+            return []
+        return [f"no {self.kind.name} perturbation reached: {', '.join(lost[:5])}"]
 
 
 def together(results: list[Result]) -> ScoreArray:
@@ -209,22 +177,20 @@ def _numpy(value: Tensor) -> FloatArray:
     return np.asarray(value.detach().cpu().numpy(), dtype=np.float32)
 
 
-def per_picture_sizes(
-    classifier: ImageClassifier, probe: Probe, family: str, classes: IntArray
-) -> ScoreArray:
+def per_picture_sizes(classifier: ImageClassifier, probe: Probe, family: str) -> ScoreArray:
     """Median over pictures of the size that each would need alone, to first order.
 
     Additive: (z_y − z_c) / ‖∇ₓ(z_y − z_c)‖₂. Masked: pixels are covered in the order of how much
     the best colour would lower z_y − z_c, until it is zero; the size is their number.
 
     Returns:
-        Shape (len(classes),), > 0.
+        Shape (classes,), > 0.
     """
-    sizes = np.empty(len(classes))
+    sizes = np.empty(classifier.n_classes)
     x = probe.x.clone().requires_grad_(True)
     logits = classifier.logits(x)
     own = logits.gather(1, probe.y[:, None])[:, 0]
-    for place, c in enumerate(classes.tolist()):
+    for c in range(classifier.n_classes):
         margin = own - logits[:, c]
         (slope,) = torch.autograd.grad(margin.sum(), x, retain_graph=True)
         others = probe.y != c
@@ -235,7 +201,7 @@ def per_picture_sizes(
             size = gap / torch.linalg.vector_norm(slope.flatten(1), dim=1).clamp(min=1e-9)
         else:
             size = _pixels_needed(gap, slope, pixels)
-        sizes[place] = float(size.median())
+        sizes[c] = float(size.median())
     return sizes.clip(1e-3)
 
 

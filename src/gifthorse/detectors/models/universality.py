@@ -19,8 +19,8 @@ together; Bonferroni pays for looking at all of them. Rules for colours were tri
 family and left out: clean networks differ so much in which class a tint leads to that they raised
 false alarms (docs/results.md).
 
-Many classes: a screening decides which are searched in full, by the first two families alone, and
-they are compared with controls drawn at random beforehand (``detectors/models/screening.py``,
+Many classes: the easiest sinks are found without going through the classes, by the first two
+families alone, and the easiest is compared with the next ones (``detectors/models/many.py``,
 docs/decisions/0025).
 
 Not seen: backdoors towards all classes alike (all-to-all) and source-specific ones; see
@@ -34,54 +34,31 @@ import numpy as np
 import torch
 
 from gifthorse.core.errors import NotApplicableError
-from gifthorse.core.exhibits import BarsExhibit, Exhibit
+from gifthorse.core.exhibits import Exhibit
 from gifthorse.core.rng import draw_seed
 from gifthorse.core.types import (
     Evidence,
-    IntArray,
     Need,
     Null,
     Progress,
-    ScoreArray,
     Subject,
     Unit,
 )
 from gifthorse.detectors.models.inversion import Race
+from gifthorse.detectors.models.many import among_many, null_of_many
 from gifthorse.detectors.models.pictures import class_bars, trigger_pictures
 from gifthorse.detectors.models.ratios import (
     KINDS,
-    Field,
     Kind,
     Result,
-    Searched,
     per_picture_sizes,
     together,
 )
-from gifthorse.detectors.models.screening import Screening, shortlist
 from gifthorse.detectors.models.smallest import Schedule, smallest
 from gifthorse.detectors.models.trusted import Probe, probe_of
-from gifthorse.metrics.outliers import ControlNull, ModeratedNull
+from gifthorse.metrics.outliers import ModeratedNull
 from gifthorse.models.classifier import ImageClassifier
 from gifthorse.models.folding import folded
-from gifthorse.models.precision import half_precision
-
-MANY_CELLS = 56
-"""Among many classes, masks are constant on the cells of a grid of at most so many rows."""
-MANY_PICTURES, MANY_ALONE = 40, 24
-"""Pictures of the search, and of per-picture sizes, among many classes."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Heat:
-    """Which classes are searched, on which pictures, and how long."""
-
-    classes: IntArray
-    probe: Probe
-    alone: Probe
-    steps: int
-    batch_size: int
-    learning_rate: float
-    first_weight: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,11 +71,8 @@ class Universality:
         batch_size: Pictures a step.
         goal: Share of pictures of other classes that one perturbation must send to the class.
         learning_rate: Of Adam.
-        exhaustive: With at most so many classes all are searched in full. With more, ``controls``
-            classes drawn beforehand are, and the ``finalists`` of a screening; see
-            docs/decisions/0025-many-classes.md.
-        controls: At least 4.
-        finalists: At most 16.
+        exhaustive: With at most so many classes each is searched. With more only ``goal`` counts;
+            see ``detectors/models/many.py``.
     """
 
     needs: ClassVar[frozenset[Need]] = frozenset({Need.LOGITS, Need.GRADIENTS, Need.TRUSTED})
@@ -111,16 +85,12 @@ class Universality:
     goal: float = 0.9
     learning_rate: float = 0.1
     exhaustive: int = 32
-    controls: int = 24
-    finalists: int = 8
 
     def __post_init__(self) -> None:
         if min(self.steps, self.samples, self.batch_size) < 1:
             raise ValueError("steps, samples and batch_size must be at least 1")
         if not 0 < self.goal <= 1 or self.learning_rate <= 0:
             raise ValueError("goal must be in (0, 1] and learning_rate positive")
-        if not 4 <= self.controls <= self.exhaustive or not 1 <= self.finalists <= 16:
-            raise ValueError("controls must be 4 to exhaustive, finalists 1 to 16")
 
     def inspect(
         self, subject: Subject, *, rng: np.random.Generator, progress: Progress
@@ -128,17 +98,13 @@ class Universality:
         """The larger residual of both families for every class; the largest is the statistic."""
         classifier, probe = probe_of(subject, samples=self.samples, rng=rng)
         classifier = folded(classifier)
-        controls = self._controls(classifier.n_classes, rng)
-        if controls is not None:
-            # Tens of thousands of passes; controls and finalists are searched alike.
-            classifier = half_precision(classifier)
-        results, silent = self._results(classifier, probe, controls, rng, progress)
-        every = [result.scores() for result in results]
-        if controls is None:
-            every.append(together(results))
+        if classifier.n_classes > self.exhaustive:
+            return among_many(classifier, probe, goal=self.goal, rng=rng, progress=progress)
+        results, silent = self._results(classifier, probe, rng, progress)
+        every = [result.scores() for result in results] + [together(results)]
         scores = np.max(every, axis=0)
         worst = int(scores.argmax())
-        # A class may have a result in some families alone: of those that were reached, or screened.
+        # A class may have a result in some families alone: of those that reached it.
         heard = [result for result in results if result.reached(worst)]
         heard.sort(key=lambda result: -result.scores()[worst])
         names = classifier.class_names
@@ -147,22 +113,15 @@ class Universality:
             trigger_pictures(probe, trigger, names, f"The {result.kind.name} search")
             for trigger, result in zip(triggers, heard, strict=True)
         ]
-        seen = np.unique(np.concatenate([result.classes for result in results]))
-        exhibits.append(_bars(names, seen, scores[seen], worst, "moderated residual"))
+        exhibits.append(class_bars(names, scores, worst, "moderated residual"))
         exhibits += [
-            _bars(
-                names,
-                result.classes,
-                result.universal,
-                worst,
-                f"{result.kind.name}: universal size",
-                judged=False,
+            class_bars(
+                names, result.universal, worst, f"{result.kind.name}: universal size", judged=False
             )
             for result in heard
         ]
         said = [f"{r.kind.name} {r.scores()[worst]:.2f}" for r in heard]
-        if controls is None:
-            said.append(f"additive and masked together {every[-1][worst]:.2f}")
+        said.append(f"additive and masked together {every[-1][worst]:.2f}")
         notes = [f"residuals of {names[worst]!r} by family: {', '.join(said)}"]
         return Evidence(
             unit=Unit.CLASS,
@@ -175,10 +134,9 @@ class Universality:
         )
 
     def null(self, evidence: Evidence) -> Null:
-        """Largest moderated t statistic over classes and families; see ``ControlNull`` for many."""
+        """Largest moderated t statistic over classes and families; see ``GapNull`` for many."""
         if len(evidence.scores) > self.exhaustive:
-            tests = sum(kind.basic for kind in KINDS)
-            return ControlNull(n=len(evidence.scores), tests=tests, controls=self.controls)
+            return null_of_many()
         spreads = ", ".join(f"{kind.prior.spread:g} ({kind.name})" for kind in KINDS)
         return ModeratedNull(
             n=len(evidence.scores),
@@ -191,121 +149,45 @@ class Universality:
         self,
         classifier: ImageClassifier,
         probe: Probe,
-        controls: IntArray | None,
         rng: np.random.Generator,
         progress: Progress,
     ) -> tuple[list[Result], list[str]]:
         """Of every family that has something to say, and why the others have not."""
         results, silent = [], []
         for kind in KINDS:
-            if controls is not None and not kind.basic:
-                continue
             try:
-                results.append(self._examine(classifier, probe, kind, controls, rng, progress))
+                results.append(self._examine(classifier, probe, kind, rng, progress))
             except NotApplicableError as error:
                 if kind.basic:
                     raise
                 silent.append(str(error))
         return results, silent
 
-    def _controls(self, classes: int, rng: np.random.Generator) -> IntArray | None:
-        """Classes drawn before anything was looked at; None if every class is examined."""
-        if classes <= self.exhaustive:
-            return None
-        return np.sort(rng.permutation(classes)[: self.controls]).astype(np.int64)
-
     def _examine(
         self,
         classifier: ImageClassifier,
         probe: Probe,
         kind: Kind,
-        controls: IntArray | None,
         rng: np.random.Generator,
         progress: Progress,
     ) -> Result:
-        family = kind.search(None if controls is None else MANY_CELLS)
-        generator = torch.Generator().manual_seed(draw_seed(rng))
-        heat = _Heat(
-            classes=np.arange(classifier.n_classes, dtype=np.int64),
-            probe=probe,
-            alone=probe,
-            steps=self.steps,
-            batch_size=self.batch_size,
-            learning_rate=self.learning_rate * kind.speed,
-            first_weight=kind.first_weight,
-        )
-        if controls is not None:
-            heat = self._final(classifier, probe, family, kind, controls, rng, generator, progress)
+        family = kind.search()
         race = Race(
             classifier,
-            heat.probe,
+            probe,
             family,
-            learning_rate=heat.learning_rate,
-            generator=generator,
-            classes=heat.classes,
+            learning_rate=self.learning_rate * kind.speed,
+            generator=torch.Generator().manual_seed(draw_seed(rng)),
         )
         plan = Schedule(
-            steps=heat.steps,
-            batch_size=heat.batch_size,
+            steps=self.steps,
+            batch_size=self.batch_size,
             goal=self.goal,
-            first_weight=heat.first_weight,
+            first_weight=kind.first_weight,
         )
         what = f"{kind.name} inversion"
         best, kept = smallest(race, plan, rng=rng, progress=progress, what=what)
         alone = None
         if kind.relative:
-            alone = per_picture_sizes(classifier, heat.alone, kind.name, heat.classes)
-        found = best.double().cpu().numpy()
-        field = Field(classes=heat.classes, controls=controls, total=classifier.n_classes)
-        return Result(kind, found, alone, kept, family, field)
-
-    def _final(
-        self,
-        classifier: ImageClassifier,
-        probe: Probe,
-        family: Searched,
-        kind: Kind,
-        controls: IntArray,
-        rng: np.random.Generator,
-        generator: torch.Generator,
-        progress: Progress,
-    ) -> _Heat:
-        """Controls and the classes that screening leaves, with fewer pictures and steps."""
-        few = Probe(x=probe.x[:MANY_PICTURES], y=probe.y[:MANY_PICTURES])
-        alone = Probe(x=probe.x[:MANY_ALONE], y=probe.y[:MANY_ALONE])
-        # Sizes grow with the picture: areas in pixels, lengths with their root.
-        pixels = probe.x.shape[-2] * probe.x.shape[-1] / 1024
-        first = kind.first_weight / (pixels**0.5 if kind.name == "additive" else pixels)
-        finalists = shortlist(
-            classifier,
-            few,
-            family,
-            Screening(keep=self.finalists, first_weight=first),
-            lambda some: per_picture_sizes(classifier, alone, kind.name, some),
-            rng=rng,
-            generator=generator,
-            progress=progress,
-        )
-        return _Heat(
-            classes=np.union1d(finalists, controls),
-            probe=few,
-            alone=alone,
-            steps=self.steps * 16 // 25,
-            batch_size=max(1, self.batch_size * 2 // 5),
-            learning_rate=self.learning_rate * 2,
-            first_weight=first,
-        )
-
-
-def _bars(
-    names: tuple[str, ...],
-    classes: IntArray,
-    values: ScoreArray,
-    worst: int,
-    value_name: str,
-    *,
-    judged: bool = True,
-) -> BarsExhibit:
-    """One bar for every examined class."""
-    place = int(np.searchsorted(classes, worst))
-    return class_bars([names[c] for c in classes], values, place, value_name, judged=judged)
+            alone = per_picture_sizes(classifier, probe, kind.name)
+        return Result(kind, best.double().cpu().numpy(), alone, kept, family)
