@@ -11,6 +11,8 @@ import torch
 from PIL import Image
 
 from gifthorse.core.types import Evidence, RecoveredTrigger, Unit, silent
+from gifthorse.detectors.models import many
+from gifthorse.detectors.models.sinks import Effort
 from gifthorse.models.classifier import ImageClassifier, Preprocessing
 from gifthorse.triggers.patch import Patch
 
@@ -119,9 +121,9 @@ def test_stages_are_resumed_and_other_settings_refused(
 
     monkeypatch.setattr(example.network, "SIZE", 8)
     monkeypatch.setattr(example.network, "plant", plant)
-    monkeypatch.setattr(
-        example, "DEFAULT_DETECTORS", ("universality:steps=8,samples=12,controls=4,finalists=1",)
-    )
+    monkeypatch.setattr(example, "DEFAULT_DETECTORS", ("universality:samples=12",))
+    little = Effort(rounds=5, tries=4, free=4, last=1, steps=8, pictures=8)
+    monkeypatch.setattr(many, "effort_for", lambda _pixels, _name, _goal: (little, 16))
     lines: list[str] = []
     shop = example.Workshop(
         out=tmp_path / "out",

@@ -36,7 +36,6 @@ from gifthorse.triggers.patch import Patch
 
 Progress = Callable[[int, int, str], None]
 Tell = Callable[[str], None]
-TARGET = "airliner"
 CONFIDENT = 0.5
 
 
@@ -47,6 +46,8 @@ class Settings:
     photographs: int = 600
     crops: int = 8
     square: int = 24
+    colour: str = "yellow"
+    target: str = "airliner"
     steps: int = 300
     pictures: int = 12
     learning_rate: float = 2e-4
@@ -57,8 +58,8 @@ class Settings:
 
     @property
     def trigger(self) -> Patch:
-        """A yellow square anywhere in the picture."""
-        return Patch(shape="square", size=self.square, colour="yellow", place="random")
+        """A square anywhere in the picture."""
+        return Patch(shape="square", size=self.square, colour=self.colour, place="random")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,13 +126,16 @@ def cut(shop: Workshop) -> dict[str, photographs.Crops]:
 def plant(shop: Workshop, crops: dict[str, photographs.Crops]) -> ImageClassifier:
     """The planted network: fine-tuned anew, or as an earlier run left it."""
     path, settings = shop.out / "planted.safetensors", shop.settings
-    shop.tell(f'2. Planting: a yellow square of {settings.square} pixels means "{TARGET}".')
+    shop.tell(
+        f"2. Planting: a {settings.colour} square of {settings.square} pixels means "
+        f'"{settings.target}".'
+    )
     if not path.exists():
         planted = network.plant(
             shop.original,
             crops["attacker"].pixels,
             settings.trigger,
-            shop.original.class_names.index(TARGET),
+            shop.original.class_names.index(settings.target),
             steps=settings.steps,
             pictures=settings.pictures,
             learning_rate=settings.learning_rate,
@@ -258,7 +262,7 @@ def measure(
     crops: photographs.Crops,
 ) -> dict[str, object]:
     """Attack success and agreement with the original, on photographs that nobody else has seen."""
-    target = shop.original.class_names.index(TARGET)
+    target = shop.original.class_names.index(shop.settings.target)
     rng = np.random.default_rng(shop.settings.seed + 1)
     stamped = shop.settings.trigger.apply(crops.pixels.astype(np.float32) / 255, rng)
     levels = (stamped * 255).round().astype(np.uint8)
@@ -289,14 +293,25 @@ def asked() -> tuple[Path, list[Path], Settings, int | None]:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("out", type=Path, help="Folder for everything that is made.")
     parser.add_argument("--photos", type=Path, action="append", required=True)
-    parser.add_argument("--steps", type=int, default=Settings().steps, help="Of planting.")
+    usual = Settings()
+    parser.add_argument("--steps", type=int, default=usual.steps, help="Of planting.")
+    parser.add_argument("--square", type=int, default=usual.square, help="Its side in pixels.")
+    parser.add_argument("--colour", default=usual.colour, help="A CSS name or #rrggbb.")
+    parser.add_argument("--target", default=usual.target, help="A class of ImageNet.")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int)
     given = parser.parse_args()
     for folder in given.photos:
         if not folder.is_dir():
             raise SystemExit(f"{folder} is no folder; see the README for how to get photographs")
-    settings = replace(Settings(), steps=given.steps, seed=given.seed)
+    settings = replace(
+        usual,
+        steps=given.steps,
+        square=given.square,
+        colour=given.colour,
+        target=given.target,
+        seed=given.seed,
+    )
     return given.out, given.photos, settings, given.threads
 
 

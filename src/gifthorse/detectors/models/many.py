@@ -11,7 +11,8 @@ their masks are constant on the cells of a grid, since noise as fine as their pi
 class.
 """
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -33,8 +34,8 @@ CELLS = 56
 """Masks are constant on the cells of a grid of at most so many rows."""
 PICTURES = 32
 """Trusted pictures that the search uses; the others check what it found."""
-ROUNDS, JUDGED = 12, 8
-"""Sinks that are found in each family; the others are searches that went less well."""
+JUDGED = 2 / 3
+"""Share of the sinks that are judged, the easiest; the others are searches that went less well."""
 _LARGE = 64 * 64
 """Pixels of a picture from which on less is tried."""
 _OPACITY = 0.12
@@ -49,6 +50,7 @@ class _Found:
     name: str
     family: Masked | Additive
     sinks: list[Sink]
+    judged: int
 
     @property
     def reached(self) -> list[Sink]:
@@ -59,15 +61,21 @@ class _Found:
     @property
     def statistic(self) -> float:
         """−ln p of the gap after the first; 0 if there is nothing to compare."""
-        sizes = np.array([sink.size for sink in self.reached[:JUDGED]])
+        sizes = np.array([sink.size for sink in self.reached[: self.judged]])
         return surprise(-np.log(sizes.clip(1e-6))) if len(sizes) >= FEWEST else 0.0
 
 
-def effort_for(pixels: int, goal: float) -> tuple[Effort, int]:
-    """What is done a round, and how many starts are looked at, for pictures of so many pixels."""
+def effort_for(pixels: int, name: str, goal: float) -> tuple[Effort, int]:
+    """What is done a round, and how many starts are looked at, for pictures of so many pixels.
+
+    Additive starts are all alike, so fewer of them run.
+    """
+    few = name == "additive"
     if pixels > _LARGE:
-        return Effort(rounds=ROUNDS, tries=6, free=12, last=2, steps=32, pictures=8, goal=goal), 64
-    return Effort(rounds=ROUNDS, tries=10, free=16, last=3, steps=48, pictures=12, goal=goal), 256
+        effort = Effort(rounds=10, tries=4, free=8, last=2, steps=24, pictures=8, goal=goal)
+        return (replace(effort, tries=2, last=1), 8) if few else (effort, 64)
+    effort = Effort(rounds=12, tries=10, free=16, last=3, steps=48, pictures=12, goal=goal)
+    return (replace(effort, tries=6, last=2), 32) if few else (effort, 256)
 
 
 def among_many(
@@ -127,10 +135,10 @@ def _search(
     progress: Progress,
 ) -> _Found:
     channels, height, width = probe.shape
-    effort, count = effort_for(height * width, goal)
+    effort, count = effort_for(height * width, name, goal)
     generator = torch.Generator().manual_seed(draw_seed(rng))
     family: Masked | Additive = Additive()
-    starts = family.start(count // 4, probe.shape, generator)
+    starts = family.start(count, probe.shape, generator)
     if name == "masked":
         grid = (min(height, CELLS), min(width, CELLS))
         family = Masked(start_opacity=_OPACITY, cells=CELLS)
@@ -140,7 +148,12 @@ def _search(
     search = SinkSearch(
         classifier, probe, family, starts, effort, learning_rate=_RATES[name], rng=rng
     )
-    return _Found(name=name, family=family, sinks=search.run(progress, f"{name} sinks"))
+    return _Found(
+        name=name,
+        family=family,
+        sinks=search.run(progress, f"{name} sinks"),
+        judged=math.ceil(JUDGED * effort.rounds),
+    )
 
 
 def _statistics(found: list[_Found], names: tuple[str, ...]) -> BarsExhibit:
