@@ -5,8 +5,8 @@
 The same small network (32×32 pixels, random filters) with a head that knows more and more classes:
 every class is a pattern, and the head compares features with the mean of its class. So nothing but
 the number of classes differs from point to point. Up to 32 classes each is searched in full;
-beyond, a screening leaves some. Seconds are the processor's, and passes are counted too: neither
-depends much on how busy the machine is.
+beyond, the easiest sinks are found whatever the number of classes. Seconds are the processor's,
+and passes are counted too: neither depends much on how busy the machine is.
 """
 
 import argparse

@@ -28,6 +28,7 @@ from gifthorse.models.classifier import ImageClassifier
 _FIRST, _UP, _DOWN, _MOST = 0.3, 1.25, 0.7, 30.0
 """Weight of the logarithm of the size: at first, after a hit, after a miss, and at most."""
 _FAR = -1e4
+_LITTLE, _STEEP = 1e-2, 3.0
 _A_CLASS = 2
 """Starts a round that may run to one class: or all of them would."""
 
@@ -116,7 +117,7 @@ class SinkSearch:
             self.clean = torch.cat([classifier.logits(x).log_softmax(-1) for x in parts])
             self.usual = self.clean.mean(0)
             _, gains = self._seen(self.starts, few)
-            self.promise = gains - _FIRST * self._log_size(self.starts)[:, None]
+            self.promise = self._promise(self.starts, gains)
 
     def run(self, progress: Progress, what: str) -> list[Sink]:
         """Sinks in the order in which they were found, up to ``rounds``."""
@@ -133,8 +134,7 @@ class SinkSearch:
         allowed = self._allowed()
         chosen = self._chosen(allowed)
         moved, gains = self._free([p[chosen] for p in self.starts], allowed)
-        gain, goals = gains.max(1)
-        rank = gain + self.usual[goals] - self._log_size(moved)
+        rank, goals = self._promise(moved, gains).masked_fill(~allowed, _FAR).max(1)
         best = rank.argsort(descending=True)[: self.effort.last]
         sinks = self._pressed([p[best] for p in moved], goals[best])
         return min(sinks, key=lambda sink: (sink.size, -sink.share))
@@ -236,6 +236,15 @@ class SinkSearch:
         counts = self.others[rows][:, goals].T
         sent = (logits.argmax(-1) == goals[:, None]).float()
         return (sent * counts).sum(1) / counts.sum(1).clamp(min=1)
+
+    def _promise(self, parameters: list[Tensor], gains: Tensor) -> Tensor:
+        """−log of a size at which each class might be reached, shape (k, classes).
+
+        As if the gain of log p grew with the cube root of the size: what is nearly reached counts
+        for more than what is small and far from it.
+        """
+        need = (-self.usual).clamp(min=_LITTLE) / gains.clamp(min=_LITTLE)
+        return -_STEEP * need.clamp(min=0.1).log() - self._log_size(parameters)[:, None]
 
     def _log_size(self, parameters: list[Tensor]) -> Tensor:
         return self.family.size(parameters).clamp(min=1e-6).log()
