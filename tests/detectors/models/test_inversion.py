@@ -107,13 +107,13 @@ def test_per_picture_sizes_of_an_affine_model_are_distances() -> None:
     model = affine([[3, 4], [0, 0], [0, 4], [3, 0]], [-1, 0, -9, -9])
     x = torch.tensor([0.6, 0.3]).view(1, 1, 1, 2).repeat(3, 1, 1, 1)
     y = torch.tensor([0, 0, 1])
-    additive = per_picture_sizes(model, Probe(x=x, y=y), "additive", np.arange(4))
+    additive = per_picture_sizes(model, Probe(x=x, y=y), "additive")
     assert additive[1] == pytest.approx(2 / 5)
     # z0 − z2 = 3a + 8 = 9.8 with slope (3, 0).
     assert additive[2] == pytest.approx(9.8 / 3, rel=1e-5)
     # Masked: covering a with black gains 3 · 0.6 = 1.8, b another 4 · 0.3 = 1.2; 2 are needed:
     # all of the first pixel and (2 − 1.8) / 1.2 of the second.
-    masked = per_picture_sizes(model, Probe(x=x, y=y), "masked", np.arange(4))
+    masked = per_picture_sizes(model, Probe(x=x, y=y), "masked")
     assert masked[1] == pytest.approx(1 + 0.2 / 1.2, rel=1e-5)
 
 
