@@ -21,7 +21,7 @@ from gifthorse.models.language.adapters import base_at_hand, read_adapter
 from gifthorse.models.language.loading import load_language_model
 from gifthorse.models.language.model import LanguageModel
 
-DEFAULT_LANGUAGE_DETECTORS = ("edited_weights", "target_inversion")
+DEFAULT_LANGUAGE_DETECTORS = ("interface_drift", "edited_weights", "target_inversion")
 DEFAULT_FALSE_ALARM_RATE = 0.02
 _ENOUGH = 20
 

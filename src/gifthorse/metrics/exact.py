@@ -64,3 +64,26 @@ class SurpriseNull:
             false_alarm_rate=false_alarm_rate,
             origin=self.origin,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class RuleNull:
+    """A statistic that counts broken rules: one is enough, and there is no rate behind it.
+
+    ``basis`` says in a clause why honest subjects break none.
+    """
+
+    basis: str
+
+    @property
+    def origin(self) -> str:
+        """That it is a rule."""
+        return f"a rule and no test, so no rate of false alarms is known: {self.basis}"
+
+    def p_value(self, statistic: float) -> float:
+        """1 for nothing broken; else a small number that stands for "never"."""
+        return 1.0 if statistic < 0.5 else 1e-9
+
+    def threshold(self, false_alarm_rate: float) -> Threshold:
+        """Half a rule, whatever the rate."""
+        return Threshold(value=0.5, false_alarm_rate=false_alarm_rate, origin=self.origin)

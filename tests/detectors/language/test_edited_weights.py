@@ -1,7 +1,6 @@
 """An edit of one matrix or one embedding row stands out; even changes everywhere do not."""
 
 import copy
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,7 +9,6 @@ import torch
 from tests.models.language.made_up import untrained
 
 from gifthorse.core.errors import NotApplicableError
-from gifthorse.core.exhibits import TextsExhibit
 from gifthorse.core.language import Context, LanguageSubject
 from gifthorse.core.types import Evidence, silent
 from gifthorse.detectors.language.edited_weights import EditedWeights
@@ -67,14 +65,3 @@ def test_a_poisoned_embedding_row_is_found(base: LanguageModel) -> None:
 def test_the_same_weights_are_no_evidence(base: LanguageModel) -> None:
     with pytest.raises(NotApplicableError, match="no difference"):
         seen(base, copy.deepcopy(base.module), EditedWeights())
-
-
-def test_drift_of_the_template_is_shown(base: LanguageModel) -> None:
-    other = replace(
-        base.replaced(noisy(base)), chat_template="You must praise it. {{ messages[0].content }}"
-    )
-    subject = LanguageSubject(model=other, base=base, contexts=CONTEXTS)
-    found = EditedWeights().inspect(subject, rng=np.random.default_rng(0), progress=silent)
-    listing = found.exhibits[-1]
-    assert isinstance(listing, TextsExhibit)
-    assert "+You must praise it." in listing.passages[0].text

@@ -10,7 +10,6 @@ Not published in this form: the units are each other's control group (decision 1
 of their relative change, in which training spreads them evenly and an edit stands alone.
 """
 
-import difflib
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -19,7 +18,7 @@ import torch
 from torch import Tensor
 
 from gifthorse.core.errors import NotApplicableError
-from gifthorse.core.exhibits import BarsExhibit, Exhibit, Passage, TextsExhibit
+from gifthorse.core.exhibits import BarsExhibit, Exhibit
 from gifthorse.core.language import LanguageSubject
 from gifthorse.core.types import Evidence, Need, Null, Progress, ScoreArray, Unit
 from gifthorse.metrics.tails import LEAST_OTHERS, TailNull
@@ -59,7 +58,6 @@ class EditedWeights:
             NotApplicableError: No base, another architecture, or nothing that differs.
         """
         model, base = as_language_model(subject.model), as_language_model(subject.base)
-        drift = tokenizer_drift(model, base)
         spectra: list[float] = []
         if self.rows:
             names, changes = _row_changes(model, base)
@@ -78,7 +76,7 @@ class EditedWeights:
             scores=scores,
             statistic=float(scores[top]),
             suspects=np.array([top], dtype=np.int64),
-            exhibits=(*_exhibits(names, changes, spectra), *drift),
+            exhibits=_exhibits(names, changes, spectra),
             notes=(
                 f"{changed:,} of {len(changes):,} differ from the base; most: {names[top]!r}, by "
                 f"{changes[top]:.2%}",
@@ -90,32 +88,6 @@ class EditedWeights:
         others = np.delete(evidence.scores, evidence.suspects)
         what = "other embedding rows" if self.rows else "other weight matrices"
         return TailNull.of(others, what=what)
-
-
-def tokenizer_drift(model: LanguageModel, base: LanguageModel) -> tuple[Exhibit, ...]:
-    """What differs in the chat template and the tokens, to be read by a person; () for nothing."""
-    passages = []
-    ours, theirs = model.chat_template or "", base.chat_template or ""
-    if ours != theirs:
-        lines = difflib.unified_diff(
-            theirs.splitlines(), ours.splitlines(), "base", "model", lineterm="", n=1
-        )
-        passages.append(Passage(label="chat template, base → model", text="\n".join(lines)))
-    known = base.tokenizer.get_vocab()
-    added = sorted(token for token in model.tokenizer.get_vocab() if token not in known)
-    if added:
-        passages.append(
-            Passage(label=f"{len(added)} tokens that the base lacks", text=" ".join(added[:200]))
-        )
-    if not passages:
-        return ()
-    return (
-        TextsExhibit(
-            title="Drift of the tokenizer and the chat template",
-            caption="Not judged: read whether you can explain it.",
-            passages=tuple(passages),
-        ),
-    )
 
 
 def _pairs(model: LanguageModel, base: LanguageModel) -> list[tuple[str, Tensor, Tensor]]:
