@@ -70,7 +70,9 @@ class QuantisedDrift:
             )
         kinds = tensor_types(model)
         theirs = dict(base.module.named_parameters())
-        names, shares, unchecked = [], [], []
+        names: list[str] = []
+        shares: list[float] = []
+        unchecked: list[str] = []
         for name, value in model.module.named_parameters():
             if value.ndim != 2 or name not in theirs or theirs[name].shape != value.shape:
                 continue
