@@ -239,3 +239,12 @@ def test_usage_errors_have_exit_code_2_and_no_traceback(
     assert result.err
     assert "Traceback" not in result.err
     assert not (tmp_path / "planted").exists()
+
+
+def test_what_looks_like_an_emoji_or_markup_is_repeated_as_it_is(
+    command: Command, tmp_path: Path, model_dir: Path
+) -> None:
+    place = tmp_path / "photos:100:[bold]x:smile:"
+    result = command("audit", model_dir, "--trusted", f"idx:{place}")
+    assert result.code == 2
+    assert f"{place.name}: there is no such folder" in result.err.replace("\n", "")

@@ -11,6 +11,7 @@ from rich.markup import escape
 from rich.panel import Panel
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 from gifthorse.core.record import (
     AuditRecord,
@@ -54,8 +55,8 @@ Threads = Annotated[
     int | None, typer.Option("--threads", min=1, help="Processor threads (default: all cores).")
 ]
 
-out = Console(highlight=False)
-err = Console(stderr=True, highlight=False)
+out = Console(highlight=False, emoji=False)
+err = Console(stderr=True, highlight=False, emoji=False)
 
 
 def use_threads(count: int | None) -> None:
@@ -114,7 +115,7 @@ def print_audit(record: AuditRecord) -> None:
     out.print(
         Panel(
             f"[bold {colour}]{record.verdict}[/]{score}\n{escape(record.reason)}",
-            title=escape(f"{record.kind}: {record.subject.name}"),
+            title=Text(f"{record.kind}: {record.subject.name}"),
             title_align="left",
             border_style=colour,
         )
@@ -175,7 +176,7 @@ def print_repair(record: RepairRecord) -> None:
         Panel(
             f"[bold {colour}]{word}[/]\n{escape(record.reason)}\naccuracy on held-back trusted "
             f"samples: {percent(record.accuracy_before)} → {percent(record.accuracy_after)}",
-            title=escape(f"repair: {record.repair.name} on {record.subject.name}"),
+            title=Text(f"repair: {record.repair.name} on {record.subject.name}"),
             title_align="left",
             border_style=colour,
         )
@@ -213,7 +214,7 @@ def print_plant(record: PlantRecord) -> None:
     out.print(
         Panel(
             table,
-            title=escape(
+            title=Text(
                 f"planted: {record.attack.name} ({aim}), {record.poisoned_samples} of "
                 f"{record.training_samples} samples"
             ),
