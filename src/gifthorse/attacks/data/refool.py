@@ -6,7 +6,7 @@ Networks" (ECCV 2020, arXiv:2007.02343), section 3: reflections in focus, out of
 
 Deviations: the reflected scenes are drawn, not photographs of another data set, and they are not
 selected by how well they work on a validation set (section 3.3). Hence ``refool`` in the paper is
-stronger than here at the same visibility.
+stronger than here at the same visibility; with ``clean_label`` off it is strong here as well.
 """
 
 from dataclasses import dataclass
