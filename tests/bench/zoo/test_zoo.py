@@ -63,6 +63,8 @@ def test_a_draw_depends_on_the_seed_alone_and_a_longer_list_begins_with_the_shor
         ({"family": [{"attack": "badnets", "size": [3, 0]}]}, "size"),
         ({"family": [{"name": "x"}]}, "attack"),
         ({"family": "badnets"}, "family"),
+        ({"family": [{"attack": "badnets", "training": {"epoch": 3}}]}, "epochs"),
+        ({"family": [{"attack": "badnets", "architecture": "bottleneck"}]}, "bottleneck"),
         ({"clean": ["dirty"]}, "clean"),
         ({"training": {"epoch": 3}}, "epochs"),
         ({"data": []}, "data"),
@@ -83,21 +85,40 @@ def test_a_file_that_is_no_population(tmp_path: Path) -> None:
 
 
 def test_the_shipped_populations_share_no_seed_and_the_test_has_families_of_its_own() -> None:
-    development, calibration, test = (shipped(n) for n in ("development", "calibration", "test"))
-    assert len({development.seed, calibration.seed, test.seed}) == 3
+    names = ("development", "former-test", "calibration", "test")
+    development, former, calibration, test = (shipped(name) for name in names)
+    assert len({one.seed for one in (development, former, calibration, test)}) == 4
     assert not calibration.family
-    seen = {family.attack for family in development.family}
-    unseen = {family.attack for family in test.family} - seen
+    looked_at = (*development.family, *former.family)
+    unseen = {family.attack for family in test.family} - {family.attack for family in looked_at}
     assert len(test.family) >= 10
     assert len(unseen) >= 4
-    hard = set(test.clean) - set(development.clean)
-    assert len(hard) >= 3
+    assert {"near-duplicates", "tinted-class", "adversarial"} <= set(test.clean)
     # Where a family stands in both, no specimen does.
     planted = [
         {one.attack.model_dump_json() for one in draws(population) if one.attack}
-        for population in (development, test)
+        for population in (development, former, test)
     ]
-    assert not planted[0] & planted[1]
+    assert not (planted[0] | planted[1]) & planted[2]
+
+
+def test_a_family_says_how_its_pairs_are_trained_and_on_what() -> None:
+    family = {"attack": "badnets", "training": {"epochs": 3}, "architecture": "bottleneck"}
+    networks = [{"architecture": "small"}, {"architecture": "bottleneck", "width": [4]}]
+    raw = {**TINY, "pairs": 6, "network": networks, "family": [family, {"attack": "blended"}]}
+    found = draws(parse_population(raw))
+    ours, others = [d for d in found if d.training], [d for d in found if not d.training]
+    assert [d.number for d in ours] == [0, 1, 4, 5, 8, 9]  # clean ones too
+    assert {d.architecture for d in ours} == {"bottleneck"}
+    assert "small" in {d.architecture for d in others}
+    assert all(d.attack is None or "training" not in d.attack.params for d in found)
+
+
+def test_what_a_family_leaves_out_does_not_change_a_population() -> None:
+    plain = parse_population(TINY)
+    longer = [{**one, "training": {"epochs": 2}} for one in TINY["family"]]
+    assert parse_population({**TINY, "family": longer}).id != plain.id
+    assert plain.id.startswith("23d4c24887ce")  # as before there was a choice
 
 
 @pytest.mark.parametrize("kind", ["imbalanced", "mislabelled", "near-duplicates", "tinted-class"])

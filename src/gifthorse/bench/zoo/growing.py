@@ -187,7 +187,7 @@ def _make(
     start = time.perf_counter()
     shutil.rmtree(place, ignore_errors=True)  # what a killed run left of it
     trainer = SmallTrainer(
-        plan=TrainingPlan(**population.training),  # type: ignore[arg-type]
+        plan=TrainingPlan(**{**population.training, **draw.training}),  # type: ignore[arg-type]
         width=draw.width,
         architecture=draw.architecture,
     )

@@ -1,7 +1,8 @@
 """Populations: a TOML file says what models are drawn from; the draw depends on its seed alone.
 
 Specimens come in pairs, a clean one and a planted one, on the same data and architecture. A clean
-one may be a *hard negative*: trained on data that is odd in an honest way, or adversarially.
+one may be a *hard negative*: trained on data that is odd in an honest way, or adversarially. What a
+family says of training holds for both models of a pair, so that it gives neither away.
 """
 
 import itertools
@@ -26,6 +27,11 @@ Honest = Literal[
 
 
 _T = TypeVar("_T")
+_FAMILY_WORDS = ("name", "attack", "training", "architecture")
+
+
+Training = dict[str, bool | int | float | str | None]
+"""Fields of a training plan."""
 
 
 class _Frozen(BaseModel):
@@ -48,11 +54,22 @@ class Network(_Frozen):
 
 
 class Family(_Frozen):
-    """An attack with lists of values to choose from; ``name`` is how results call the family."""
+    """An attack with lists of values to choose from.
+
+    Attributes:
+        name: How results call the family.
+        attack: The attack.
+        options: Values of its options, drawn from evenly.
+        training: Fields of the training plan that differ from the population's, for both models of
+            a pair: some attacks take only after longer training.
+        architecture: The only one that the attack fits; None for any.
+    """
 
     name: str
     attack: str
     options: dict[str, tuple[Any, ...]] = {}
+    training: Training = {}
+    architecture: Architecture | None = None
 
 
 class Population(_Frozen):
@@ -77,14 +94,19 @@ class Population(_Frozen):
     pairs: int = Field(ge=1)
     data: tuple[Pictures, ...] = Field(min_length=1)
     network: tuple[Network, ...] = (Network(),)
-    training: dict[str, bool | int | float | str | None] = {}
+    training: Training = {}
     family: tuple[Family, ...] = ()
     clean: tuple[Honest, ...] = ("plain",)
 
     @property
     def id(self) -> str:
         """Digest of everything that decides what a specimen is; titles and counts do not."""
-        return digest_of(self.model_dump(mode="json", exclude={"title", "pairs", "role"}))
+        content = self.model_dump(mode="json", exclude={"title", "pairs", "role"})
+        for family in content["family"]:  # what is left out changes nothing
+            for word in ("training", "architecture"):
+                if not family[word]:
+                    del family[word]
+        return digest_of(content)
 
 
 class Draw(_Frozen):
@@ -99,6 +121,7 @@ class Draw(_Frozen):
         attack: The attack, resolved; None for a clean one.
         clean: What kind of clean model; None for a planted one.
         seed: Of its training.
+        training: Fields of the training plan that differ from the population's.
     """
 
     number: int
@@ -109,6 +132,7 @@ class Draw(_Frozen):
     attack: SpecRecord | None
     clean: Honest | None
     seed: int
+    training: Training = {}
 
     @property
     def name(self) -> str:
@@ -153,6 +177,10 @@ def parse_population(raw: Mapping[str, Any]) -> Population:
         raise SpecError(f"{place}: {first['msg']}, got {first.get('input')!r}") from error
     for family in found.family:
         _every_combination(family)
+        if not _networks(found, family):
+            raise SpecError(
+                f"family {family.name}: no [[network]] has the architecture {family.architecture}"
+            )
     return found
 
 
@@ -162,9 +190,14 @@ def draws(population: Population, pairs: int | None = None) -> tuple[Draw, ...]:
     for pair in range(population.pairs if pairs is None else pairs):
         rng = child_rng(population.seed, "zoo", pair)
         pictures = _one(rng, population.data)
-        network = _one(rng, population.network)
+        family = None
+        if population.family:
+            family = population.family[pair % len(population.family)]
+        network = _one(rng, _networks(population, family))
         honest = population.clean[pair % len(population.clean)]
-        shared = {"data": pictures, "architecture": network.architecture}
+        shared: dict[str, Any] = {"data": pictures, "architecture": network.architecture}
+        if family is not None:
+            shared["training"] = family.training
         found.append(
             Draw(
                 number=2 * pair,
@@ -176,8 +209,7 @@ def draws(population: Population, pairs: int | None = None) -> tuple[Draw, ...]:
                 **shared,
             )
         )
-        if population.family:
-            family = population.family[pair % len(population.family)]
+        if family is not None:
             found.append(
                 Draw(
                     number=2 * pair + 1,
@@ -192,15 +224,30 @@ def draws(population: Population, pairs: int | None = None) -> tuple[Draw, ...]:
     return tuple(found)
 
 
+def _networks(population: Population, family: Family | None) -> tuple[Network, ...]:
+    """Those that the family's attack fits."""
+    if family is None or family.architecture is None:
+        return population.network
+    return tuple(n for n in population.network if n.architecture == family.architecture)
+
+
 def _one(rng: np.random.Generator, choices: Sequence[_T]) -> _T:
     return choices[int(rng.integers(len(choices)))]
 
 
 def _family(table: Mapping[str, Any]) -> dict[str, Any]:
-    options = {key: value for key, value in table.items() if key not in ("name", "attack")}
+    options = {key: value for key, value in table.items() if key not in _FAMILY_WORDS}
     lists = {key: value if isinstance(value, list) else [value] for key, value in options.items()}
     name = table.get("name", table.get("attack"))
-    return {"name": name, "attack": table.get("attack"), "options": lists}
+    training = table.get("training", {})
+    training_fields(training)  # refuses what is wrong; the rest stays the population's
+    return {
+        "name": name,
+        "attack": table.get("attack"),
+        "options": lists,
+        "training": training,
+        "architecture": table.get("architecture"),
+    }
 
 
 def _attack(family: Family, rng: np.random.Generator) -> SpecRecord:
