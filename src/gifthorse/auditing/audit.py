@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from gifthorse.auditing.banks import Bank, fitting, read_bank, shipped_banks
 from gifthorse.auditing.examine import (
@@ -27,6 +28,8 @@ DEFAULT_DETECTORS = ("universality",)
 """Detectors with a null of their own."""
 BANKED_DETECTORS = ("untargeted",)
 """Part of the audit where a reference bank fits the model."""
+COMBINED_DETECTORS = ("chorus",)
+"""In place of all of those where a reference bank knows it: one statistic at the full rate."""
 Further = Callable[[Held, Plan, AuditRecord], AuditRecord]
 """From a model, the plan it was examined by and the record to a fuller record."""
 DEFAULT_SAMPLES = 200
@@ -58,7 +61,8 @@ def audit(
         trusted: Some pictures (100 are enough) that you know are clean, with labels: a data set
             name or path, an ``ImageData``, or arrays.
         detectors: Plugin names, with options as ``name:option=value,…``. None for
-            ``DEFAULT_DETECTORS``, and those of ``BANKED_DETECTORS`` that a bank can judge.
+            ``COMBINED_DETECTORS`` if a bank can judge it; else ``DEFAULT_DETECTORS``, and those of
+            ``BANKED_DETECTORS`` that a bank can judge.
         banks: Reference bank files (``gifthorse calibrate``); None for those that are shipped.
         false_alarm_rate: How often a clean model may be flagged, in (0, 1).
         samples: Use at most so many trusted pictures.
@@ -97,17 +101,18 @@ def with_banks(held: Held, plan: Plan, known: Sequence[Bank], *, extend: bool) -
         held: The model with its trusted pictures.
         plan: Detectors with nulls of their own.
         known: Banks at hand.
-        extend: Add the ``BANKED_DETECTORS`` that these banks can judge.
+        extend: Choose detectors by what these banks can judge: ``COMBINED_DETECTORS`` alone, or
+            ``BANKED_DETECTORS`` besides those of the plan.
     """
     fit, notes = fitting(known, held)
     chosen, left_out = list(plan.detectors), []
-    if extend:
-        for detector in plugins("detectors", BANKED_DETECTORS):
-            spec = spec_record("detectors", detector)
-            if any(bank.null(spec) is not None for bank in fit):
-                chosen.append(detector)
-            else:
-                left_out.append(spec.name)
+    combined = _judgeable(COMBINED_DETECTORS, fit) if extend else ()
+    if combined:
+        chosen = list(combined)
+    elif extend:
+        chosen += _judgeable(BANKED_DETECTORS, fit)
+        names = {spec_record("detectors", one).name for one in chosen}
+        left_out = [name for name in BANKED_DETECTORS if name not in names]
     said = list(notes) if left_out else []
     said += [
         f"not checked by {name}, which sees backdoors that move every class to another one: no "
@@ -117,6 +122,15 @@ def with_banks(held: Held, plan: Plan, known: Sequence[Bank], *, extend: bool) -
     return (
         replace(held, notes=(*held.notes, *said)),
         replace(plan, detectors=tuple(chosen), banks=fit),
+    )
+
+
+def _judgeable(names: Sequence[str], banks: Sequence[Bank]) -> tuple[Any, ...]:
+    """Those detectors, as they are shipped, that one of the banks knows."""
+    return tuple(
+        detector
+        for detector in plugins("detectors", names)
+        if any(bank.null(spec_record("detectors", detector)) is not None for bank in banks)
     )
 
 

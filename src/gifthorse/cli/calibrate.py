@@ -49,14 +49,14 @@ def calibrate(
 
       gifthorse calibrate zoo/calibration --out bank.json
     """
-    from gifthorse.auditing.audit import BANKED_DETECTORS
+    from gifthorse.auditing.audit import COMBINED_DETECTORS
     from gifthorse.auditing.banks import build_bank
     from gifthorse.auditing.examine import plugins
 
     if to.exists():
         raise DataError(f"{to} exists; a bank is never overwritten")
     use_threads(threads)
-    plan = plugins("detectors", tuple(detector or BANKED_DETECTORS))
+    plan = plugins("detectors", tuple(detector or COMBINED_DETECTORS))
     with progress_bar() as progress:
         bank = build_bank(
             _held(models, trusted, samples, seed),
