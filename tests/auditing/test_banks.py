@@ -9,8 +9,15 @@ import torch
 from torch import Tensor, nn
 
 from gifthorse.auditing.audit import audit, with_banks
-from gifthorse.auditing.banks import Bank, build_bank, fitting, read_bank, shipped_banks
-from gifthorse.auditing.examine import Plan, examine, plugins
+from gifthorse.auditing.banks import (
+    Bank,
+    Scores,
+    build_bank,
+    fitting,
+    read_bank,
+    shipped_banks,
+)
+from gifthorse.auditing.examine import Plan, examine, plugins, spec_record
 from gifthorse.auditing.subjects import Held
 from gifthorse.core.errors import DataError
 from gifthorse.core.types import Subject, Verdict, silent
@@ -108,6 +115,41 @@ def test_what_no_bank_judges_is_left_out_and_said(bank: Bank) -> None:
     who, grown = with_banks(held(100), plan, [bank], extend=True)
     assert grown.detectors == plan.detectors
     assert any("not checked by untargeted" in note for note in who.notes)
+
+
+def combined(bank: Bank, statistics: float) -> Bank:
+    """The same models, with a ``chorus`` that says about this of each."""
+    (chorus,) = plugins("detectors", ["chorus"])
+    values = tuple(statistics + 0.001 * k for k in range(len(bank.references)))
+    known = Scores(detector=spec_record("detectors", chorus), statistics=values)
+    return bank.model_copy(update={"scores": (*bank.scores, known)}).sealed()
+
+
+def test_one_statistic_takes_the_place_of_all_where_a_bank_knows_it(bank: Bank) -> None:
+    plan = Plan(detectors=plugins("detectors", ["universality"]), false_alarm_rate=0.02)
+    who, grown = with_banks(held(100), plan, [combined(bank, 1.0)], extend=True)
+    assert [spec_record("detectors", one).name for one in grown.detectors] == ["chorus"]
+    assert who.notes == ()
+    _, asked = with_banks(held(100), plan, [combined(bank, 1.0)], extend=False)
+    assert asked.detectors == plan.detectors  # the user chose
+
+
+@pytest.mark.parametrize(
+    ("statistics", "verdict"), [(1000.0, Verdict.CLEAR), (-1000.0, Verdict.FLAGGED)]
+)
+def test_the_combined_statistic_is_judged_by_the_bank_at_the_full_rate(
+    bank: Bank, tmp_path: Path, statistics: float, verdict: Verdict
+) -> None:
+    known = combined(bank, statistics)
+    path = tmp_path / "bank.json"
+    path.write_text(known.model_dump_json(), encoding="utf-8")
+    who = held(100)
+    record = audit(who.classifier, trusted=who.trusted, banks=[path], false_alarm_rate=0.05)
+    assert record.verdict is verdict
+    (finding,) = record.findings
+    assert finding.threshold is not None
+    assert known.digest in finding.threshold.origin
+    assert finding.threshold.false_alarm_rate == 0.05
 
 
 def test_a_changed_bank_is_refused(bank: Bank, tmp_path: Path) -> None:

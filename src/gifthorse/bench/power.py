@@ -94,11 +94,11 @@ def plant_controls(
     order = child_rng(seed, "power", "split").permutation(len(data)).astype(np.int64)
     kept = len(data) // 4
     tuning, measuring = subset(data, order[kept:]), subset(data, order[:kept])
-    names = [type(detector).__name__ for detector in plan.detectors]
+    everywhere = {"Untargeted", "Chorus"} & {type(one).__name__ for one in plan.detectors}
     found = []
     for number in range(controls):
         rng = child_rng(seed, "power", number)
-        attack, what = _draw(number, held.classifier, "Untargeted" in names, rng)
+        attack, what = _draw(number, held.classifier, bool(everywhere), rng)
         copy = _planted(held.classifier, attack, tuning, rng, progress)
         stamped, wanted = attack.triggered(measuring, rng=rng)[0], measuring
         success = agreement(predict(copy, stamped), stamped.labels)

@@ -7,9 +7,11 @@ Forward passes only: about a second for a small network. Behaviour under transfo
 evidence: after ideas of Gao et al. 2019 (STRIP) and Guo et al. 2023 (SCALE-UP), who judge single
 inputs by it; here the model is judged, and no suspicious input is needed.
 
-For every kind of change and every class c: A, the mean over draws of the share of pictures of other
-classes that go to c. The score of a class is its most unusual log(A + 0.01) over kinds, in units of
-how the largest one varies over clean development models.
+For every kind of change and every class c: A, the mean over draws of −log(1 − 0.98 s), s being the
+share of pictures of other classes that a draw sends to c: a draw that sends all of them there says
+far more than many that send some. z is how far log(A + 0.02) lies above what the largest one over
+classes usually is for clean development models, in units of how that varies; the score of a class
+is the square root of the sum of the squares of its positive z over kinds.
 
 What a clean network does with a wave or a tint depends on what it was trained on, and nothing
 within the model says what is usual: it is judged by a reference bank, or not at all.
@@ -32,22 +34,25 @@ from gifthorse.detectors.models.trusted import Probe, probe_of
 from gifthorse.models.classifier import ImageClassifier
 from gifthorse.models.folding import folded
 
-_FLOOR = 0.01
+_ALL, _FLOOR = 0.98, 0.02
 _SHOWN = 4
 USUAL: dict[str, tuple[float, float]] = {
-    "sticker": (-3.2, 0.3),
-    "blend": (-2.5, 0.4),
-    "wave": (-2.6, 0.4),
-    "cosine": (-3.9, 0.3),
-    "tint": (-1.6, 0.3),
-    "coarse": (-2.7, 0.4),
-    "blur": (-2.8, 0.3),
-    "noise": (-2.9, 0.4),
-    "warp": (-2.6, 0.4),
-    "ghost": (-2.6, 0.3),
-    "half": (-1.8, 0.3),
+    "sticker": (-2.96, 0.33),
+    "blend": (-2.32, 0.51),
+    "wave": (-2.23, 0.45),
+    "cosine": (-3.63, 0.14),
+    "tint": (-1.29, 0.46),
+    "coarse": (-2.39, 0.44),
+    "blur": (-2.75, 0.27),
+    "noise": (-2.77, 0.25),
+    "warp": (-2.72, 0.26),
+    "ghost": (-2.53, 0.36),
+    "half": (-1.46, 0.39),
 }
-"""Mean and spread of the largest log(A + 0.01) over classes, of each kind of change."""
+"""Mean and spread of the largest log(A + 0.02) over the classes of a clean model, for each kind.
+
+Of 57 models: the clean ones of ``studies/zoo`` calibration, development and former test.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,18 +79,20 @@ class PlainChanges:
     def inspect(
         self, subject: Subject, *, rng: np.random.Generator, progress: Progress
     ) -> Evidence:
-        """The most unusual share of every class; the largest is the statistic.
+        """How unusual it is what leads to every class; the largest is the statistic.
 
         Raises:
             NotApplicableError: No classifier or pictures, or too few classes.
         """
         classifier, probe = probe_of(subject, samples=self.samples, rng=rng)
-        shares, loudest = _shares(folded(classifier), probe, rng, progress)
+        shares, nats, loudest = _shares(folded(classifier), probe, rng, progress)
         usual = np.array([USUAL[kind.name] for kind in KINDS])
-        unusual = (np.log(shares + _FLOOR) - usual[:, :1]) / usual[:, 1:]
-        scores = unusual.max(0)
-        worst = int(scores.argmax())
-        kind, names = int(unusual[:, worst].argmax()), classifier.class_names
+        z = (np.log(nats + _FLOOR) - usual[:, :1]) / usual[:, 1:]
+        scores = np.asarray(np.sqrt((np.maximum(z, 0) ** 2).sum(0)), dtype=np.float64)
+        worst = int(
+            (scores + 1e-6 * z.max(0)).argmax()
+        )  # where nothing is unusual, the nearest to it
+        kind, names = int(z[:, worst].argmax()), classifier.class_names
         title = f"Pictures under {KINDS[kind].name} changes"
         return Evidence(
             unit=Unit.CLASS,
@@ -94,11 +101,11 @@ class PlainChanges:
             suspects=np.array([worst], dtype=np.int64),
             exhibits=(
                 _pictures(classifier, probe, loudest[kind][worst], title),
-                class_bars(names, scores, worst, "most unusual share"),
+                class_bars(names, scores, worst, "how unusual"),
             ),
             notes=(
                 f"{KINDS[kind].name} changes lead {shares[kind, worst]:.0%} of the pictures of "
-                f"other classes to {names[worst]!r}",
+                f"other classes to {names[worst]!r}, over all draws",
             ),
         )
 
@@ -116,11 +123,11 @@ class PlainChanges:
 
 def _shares(
     classifier: ImageClassifier, probe: Probe, rng: np.random.Generator, progress: Progress
-) -> tuple[ScoreArray, list[list[Tensor]]]:
-    """A of every kind and class (kinds, classes), and the changed pictures that went there most."""
+) -> tuple[ScoreArray, ScoreArray, list[list[Tensor]]]:
+    """Mean shares and A, (kinds, classes) each, and the changed pictures that went there most."""
     draw = torch.Generator().manual_seed(draw_seed(rng))
     own = probe.y.cpu().numpy()
-    found = np.zeros((len(KINDS), classifier.n_classes))
+    shares, nats = np.zeros((2, len(KINDS), classifier.n_classes))
     loudest = []
     for place, kind in enumerate(KINDS):
         most = np.full(classifier.n_classes, -1.0)
@@ -129,12 +136,13 @@ def _shares(
             with torch.inference_mode():
                 ends = classifier.logits(x).argmax(1).cpu().numpy()
             share = _ended(ends, own, classifier.n_classes)
-            found[place] += share / (len(kind.strengths) * kind.draws)
+            shares[place] += share / (len(kind.strengths) * kind.draws)
+            nats[place] -= np.log1p(-_ALL * share) / (len(kind.strengths) * kind.draws)
             for c in np.flatnonzero(share > most):
                 most[c], seen[c] = share[c], x[:_SHOWN]
         loudest.append(seen)
         progress(place + 1, len(KINDS), "plain changes")
-    return found, loudest
+    return shares, nats, loudest
 
 
 def _ended(ends: IntArray, own: IntArray, classes: int) -> ScoreArray:
