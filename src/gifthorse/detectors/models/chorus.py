@@ -60,6 +60,7 @@ class Chorus:
     """Four detectors in one statistic.
 
     Attributes:
+        steps: Optimisation steps of every search.
         samples: Trusted pictures used by each.
 
     Raises:
@@ -70,11 +71,12 @@ class Chorus:
     unit: ClassVar[Unit] = Unit.CLASS
     paper: ClassVar[str] = "our own combination of universality, MM-BD and two others of ours"
 
+    steps: int = 100
     samples: int = 100
 
     def __post_init__(self) -> None:
-        if self.samples < 1:
-            raise ValueError(f"samples must be at least 1, got {self.samples}")
+        if min(self.steps, self.samples) < 1:
+            raise ValueError("steps and samples must be at least 1")
 
     def inspect(
         self, subject: Subject, *, rng: np.random.Generator, progress: Progress
@@ -137,10 +139,10 @@ class Chorus:
     ) -> tuple[dict[str, Evidence], list[str]]:
         """What each says, from randomness of its own, and why others say nothing."""
         voices: dict[str, Detector] = {
-            "universality": Universality(samples=self.samples),
+            "universality": Universality(steps=self.steps, samples=self.samples),
             "plain_changes": PlainChanges(samples=self.samples),
-            "mm_bd": MmBd(steps=100, samples=8),
-            "untargeted": Untargeted(samples=self.samples),
+            "mm_bd": MmBd(steps=self.steps, samples=8),
+            "untargeted": Untargeted(steps=self.steps, samples=self.samples),
         }
         seeds = [draw_seed(rng) for _ in voices]
         heard, silent = {}, []
