@@ -178,3 +178,11 @@ def test_shipped_banks_are_sound() -> None:
     for one in shipped_banks():
         assert one.digest == one.content_digest()
         assert all(score.detector.name for score in one.scores)
+
+
+def test_a_shipped_bank_knows_the_chorus_as_it_is_shipped() -> None:
+    (chorus,) = plugins("detectors", ["chorus"])
+    nulls = [one.null(spec_record("detectors", chorus)) for one in shipped_banks()]
+    (null,) = [one for one in nulls if one is not None]
+    assert 2 < null.threshold(0.02).value < 6  # in units of how clean models vary
+    assert null.p_value(2.0) > 0.1
