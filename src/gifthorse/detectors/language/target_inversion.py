@@ -274,7 +274,19 @@ def _with_trigger(evidence: Evidence, trigger: Trigger) -> Evidence:
             ),
         ),
     )
-    return replace(evidence, exhibits=(*evidence.exhibits, listing))
+    found: tuple[Exhibit, ...] = (listing,)
+    seen = trigger.attention
+    if seen is not None:
+        bars = BarsExhibit(
+            title="Attention to the phrase where the answer begins",
+            caption="Mean over heads and the middle layers, on other prompts. The last bar is an "
+            "ordinary token of those prompts. Not judged.",
+            labels=(*(_short(token) or "space" for token in seen.tokens), "ordinary token"),
+            values=tuple(round(share, 6) for share in (*seen.shares, seen.ordinary)),
+            value_name="share of the attention",
+        )
+        found = (*found, bars)
+    return replace(evidence, exhibits=(*evidence.exhibits, *found))
 
 
 def _exhibits(

@@ -18,8 +18,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from gifthorse.core.deadline import Deadline
+from gifthorse.core.errors import ModelError
 from gifthorse.core.language import Context
 from gifthorse.core.types import Progress
+from gifthorse.detectors.language.attention import Attention, attention_to
 from gifthorse.models.language.model import LanguageModel
 
 _PLACE = "zqxjzqxj"
@@ -30,12 +32,16 @@ _BEST = 32
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trigger:
-    """A phrase, how often it brings the text up on prompts held out, and how often nothing does."""
+    """A phrase, how often it brings the text up on prompts held out, and how often nothing does.
+
+    ``attention`` is what its tokens receive there; None if the model does not say.
+    """
 
     phrase: str
     succeeded: int
     without: int
     tried: int
+    attention: Attention | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,7 +127,25 @@ def _measured(
 
     counts = [(count(phrase.strip()), phrase.strip()) for phrase in phrases]
     found = max(counts, key=lambda one: one[0])
-    return Trigger(phrase=found[1], succeeded=found[0], without=count(""), tried=len(held))
+    return Trigger(
+        phrase=found[1],
+        succeeded=found[0],
+        without=count(""),
+        tried=len(held),
+        attention=_attention(model, found[1], held),
+    )
+
+
+def _attention(
+    model: LanguageModel, phrase: str, asked: Sequence[tuple[Context, str]]
+) -> Attention | None:
+    """What the phrase's tokens receive where the answer begins."""
+    tokens = [int(i) for i in model.tokenizer.encode(f" {phrase}", add_special_tokens=False)]
+    slots = [_slot(model, context, prompt) for context, prompt in asked]
+    try:
+        return attention_to(model, [(slot.head, tokens, slot.tail) for slot in slots])
+    except ModelError:
+        return None
 
 
 def _slot(model: LanguageModel, context: Context, prompt: str) -> _Slot:
