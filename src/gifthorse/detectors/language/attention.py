@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from gifthorse.core.errors import ModelError
-from gifthorse.core.types import FloatArray
+from gifthorse.core.types import ScoreArray
 from gifthorse.models.language.model import LanguageModel
 
 
@@ -62,7 +62,7 @@ def attention_to(
 
 
 @torch.inference_mode()
-def _from_last(model: LanguageModel, ids: Sequence[int]) -> FloatArray:
+def _from_last(model: LanguageModel, ids: Sequence[int]) -> ScoreArray:
     """Attention of the last token to all, (length,)."""
     model.meter.forward += 1
     given = torch.tensor([list(ids)], device=model.device)
