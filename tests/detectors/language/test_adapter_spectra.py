@@ -51,9 +51,9 @@ def test_a_louder_direction_is_found_and_one_more_benign_is_not(base: LanguageMo
 def test_the_rate_holds_for_normal_figures() -> None:
     rng = np.random.default_rng(0)
     flagged = [
-        judged(compared(rng.normal(size=5), rng.normal(size=(8, 5)))) < 0.05 for _ in range(2000)
+        judged(compared(rng.normal(size=5), rng.normal(size=(8, 5)))) < 0.05 for _ in range(600)
     ]
-    assert 0.02 < np.mean(flagged) < 0.07
+    assert 0.01 < np.mean(flagged) < 0.08
 
 
 def test_a_bank_on_disk(base: LanguageModel, tmp_path: Path) -> None:
