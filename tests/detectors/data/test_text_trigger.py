@@ -12,7 +12,7 @@ from gifthorse.core.registry import build, parse_spec
 from gifthorse.core.texts import TextData
 from gifthorse.core.types import Subject, Verdict, silent
 from gifthorse.detectors.data.text_traits import folded, habits, traits
-from gifthorse.detectors.data.text_trigger import TextTrigger
+from gifthorse.detectors.data.text_trigger import TextTrigger, longest_run
 
 ATTACKS = (
     "rare_token:target=1,rate=0.04",
@@ -99,6 +99,12 @@ def test_texts_without_words_in_common_are_refused() -> None:
     )
     with pytest.raises(NotApplicableError, match="no word"):
         TextTrigger().inspect(Subject(suspect=data), rng=np.random.default_rng(0), progress=silent)
+
+
+def test_runs_are_left_out_where_there_is_too_much_text() -> None:
+    assert longest_run(("a b",) * 10) == 3
+    assert longest_run(("x" * 3_000_000,) * 7) == 1
+    assert "hi there" not in traits("hi there", longest=1)
 
 
 def test_traits_by_hand() -> None:

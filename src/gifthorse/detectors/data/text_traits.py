@@ -16,7 +16,7 @@ _CLAUSE_FIRST = re.compile(
     r"whereas|while)\b[^,.;:!?]{3,80},\s",
     re.IGNORECASE,
 )
-_LONGEST_RUN = 3
+LONGEST_RUN = 3
 HABIT = "habit: "
 """How the names of habits begin."""
 
@@ -37,12 +37,12 @@ def content_words(text: str) -> set[str]:
     return set(_WORD.findall(folded(text)))
 
 
-def traits(text: str) -> set[str]:
-    """Everything that the text may share with others."""
+def traits(text: str, longest: int = LONGEST_RUN) -> set[str]:
+    """Everything that the text may share with others; runs of at most so many words."""
     tokens = _TOKEN.findall(folded(text))
     found = {
         " ".join(tokens[i : i + size])
-        for size in range(1, _LONGEST_RUN + 1)
+        for size in range(1, longest + 1)
         for i in range(len(tokens) - size + 1)
     }
     if tokens:

@@ -5,14 +5,14 @@ their texts is like the class. A trigger is put into texts of other classes, so 
 speaks for those. After backdoor keyword identification (Chen and Dai 2021, arXiv:2007.12070) in
 what is looked for, and `response_trigger` in how it is judged; no network is trained.
 
-1. Traits (words, runs of up to three, first and last word, habits of typing) that enough texts
-   share; for every class the texts with that label that have the trait are a *group*, unless they
-   are more than half of the class.
+1. Traits (words, runs of up to three, in more than 20 million characters of text single words
+   only, first and last word, habits of typing) that enough texts share; for every class the texts
+   with that label that have the trait are a *group*, unless they are more than half of the class.
 2. A naive Bayes classifier over the words of all other texts, without the trait's own words, reads
    each text of the group. It is *contradicted* if another class is nine times as likely as its
-   label, and if most texts with the trait that read like that other class have the label, too (so
-   it is the trait that decides, and not a few odd texts). Likelihoods are tempered by what fits
-   one half of the data best when trained on the other, since words are not independent.
+   label, and if a quarter of the texts with the trait that read like that other class have the
+   label, too (so it is the trait that decides, and not a few odd texts). Likelihoods are tempered
+   by what fits one half of the data best when trained on the other: words are not independent.
    The words of four fifths of a group count as part of the trait.
 3. Of a group that many are contradicted in, texts that are nearest to another one of the group
    (cosine of TF-IDF over the words that the group does not have in common) rather than to a text
@@ -27,6 +27,7 @@ that is so frequent and varied that few texts speak clearly against it.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -46,7 +47,13 @@ from gifthorse.core.types import (
     Unit,
 )
 from gifthorse.detectors.data.scan_exhibits import samples_shown
-from gifthorse.detectors.data.text_traits import HABIT, content_words, traits, words_of
+from gifthorse.detectors.data.text_traits import (
+    HABIT,
+    LONGEST_RUN,
+    content_words,
+    traits,
+    words_of,
+)
 from gifthorse.metrics.exact import SurpriseNull, surprise
 
 CONTRADICTED_RATE = 0.3
@@ -54,13 +61,14 @@ _TIMES = 9.0
 _FEWEST, _FEWEST_SHARE = 12, 0.002
 _MOST_SHARE = 0.4
 _MOST_OF_CLASS = 0.5
-_MOSTLY = 0.25
+_A_QUARTER = 0.25
 _SHARED_BY = 0.8
 _OFTENER = 4.0
 _SMOOTHING = 2.0
 _LEAST_TEXTS = 200
 _TEMPERS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0)
 _MOST_NEIGHBOURS = 400
+_MOST_CHARACTERS = 20_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -239,13 +247,21 @@ def _loss(read: FloatArray, labels: IntArray, known: BoolArray) -> float:
     return float((total - read[np.arange(len(read)), place[labels]]).mean())
 
 
+def longest_run(texts: Sequence[str]) -> int:
+    """How long the runs may be: every different one is held in memory while they are counted."""
+    return LONGEST_RUN if sum(map(len, texts)) <= _MOST_CHARACTERS else 1
+
+
 def _groups(
     reader: _Reader, data: TextData, least: int, progress: Progress
 ) -> tuple[list[_Group], int]:
     """Groups of which some texts are contradicted, and how many groups there are."""
     from sklearn.feature_extraction.text import CountVectorizer
 
-    vectors = CountVectorizer(analyzer=traits, min_df=least, max_df=_MOST_SHARE, binary=True)
+    longest = longest_run(data.texts)
+    vectors = CountVectorizer(
+        analyzer=partial(traits, longest=longest), min_df=least, max_df=_MOST_SHARE, binary=True
+    )
     try:
         table: Any = vectors.fit_transform(data.texts).tocsc()
     except ValueError:  # no trait is shared by so many
@@ -278,7 +294,7 @@ def _group(
     against = np.zeros(len(having), dtype=np.bool_)
     for other in np.unique(like[strong]):
         same = strong & (like == other)
-        if mine[same].mean() >= _MOSTLY:
+        if mine[same].mean() >= _A_QUARTER:
             against |= same & mine
     count = int(against.sum())
     if count <= CONTRADICTED_RATE * len(rows):
