@@ -1,7 +1,8 @@
 """Runs detectors on a subject and turns their evidence into findings: the one place that judges.
 
 Each detector is judged against its own null at the false-alarm rate divided by the number of
-detectors in the plan (Bonferroni), so the rate that the user states holds for the whole audit.
+detectors in the plan (Bonferroni; those that are rules and no tests are not counted), so the rate
+that the user states holds for the whole audit.
 """
 
 import math
@@ -139,7 +140,8 @@ def examine(
     whole is INCONCLUSIVE unless something was flagged before. A language subject has its own.
     """
     time = deadline or Deadline()
-    share = plan.false_alarm_rate / len(plan.detectors)
+    tests = max(1, sum(not _is_rule(detector) for detector in plan.detectors))
+    share = plan.false_alarm_rate / tests
     findings, evidence, total = [], [], Cost()
     for detector in plan.detectors:
         finding, seen, cost = _one(subject, detector, share, plan, progress, time)
@@ -151,7 +153,7 @@ def examine(
     p_values = [f.evidence.p_value for f in findings if f.evidence is not None]
     score = None
     if p_values:
-        family_wise = max(_LOWEST_P, min(1.0, min(p_values) * len(plan.detectors)))
+        family_wise = max(_LOWEST_P, min(1.0, min(p_values) * tests))
         score = round(-math.log10(family_wise), 4) + 0.0
     return Examination(
         findings=tuple(findings),
@@ -161,6 +163,14 @@ def examine(
         reason=reason,
         cost=total,
     )
+
+
+def _is_rule(detector: Any) -> bool:
+    """Whether a detector counts broken rules: it has no rate, and takes no part of the stated one.
+
+    See docs/decisions/0038.
+    """
+    return bool(getattr(detector, "rule", False))
 
 
 def _one(

@@ -120,6 +120,15 @@ def test_the_audit_says_so(base: LanguageModel) -> None:
     assert clean.verdict is Verdict.CLEAR
 
 
+def test_a_rule_takes_no_part_of_the_stated_rate(base: LanguageModel) -> None:
+    other = replace(untrained(seed=1), chat_template=PLAIN)
+    record = audit_language(
+        other, base=base, detectors=("interface_drift", "edited_weights"), false_alarm_rate=0.04
+    )
+    rates = [f.threshold.false_alarm_rate for f in record.findings if f.threshold is not None]
+    assert rates == [0.04, 0.04]
+
+
 def test_without_template_and_base_there_is_nothing_to_see() -> None:
     with pytest.raises(NotApplicableError, match="no chat template"):
         seen(replace(untrained(), chat_template=None), None)

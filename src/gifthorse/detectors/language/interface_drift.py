@@ -40,6 +40,7 @@ class InterfaceDrift:
     needs: ClassVar[frozenset[Need]] = frozenset()
     unit: ClassVar[Unit] = Unit.TEXT
     paper: ClassVar[str] = "own rules; no model is run"
+    rule: ClassVar[bool] = True
 
     def inspect(
         self,

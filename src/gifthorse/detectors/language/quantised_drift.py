@@ -42,6 +42,7 @@ class QuantisedDrift:
     needs: ClassVar[frozenset[Need]] = frozenset({Need.WEIGHTS, Need.BASE})
     unit: ClassVar[Unit] = Unit.WEIGHT
     paper: ClassVar[str] = "own rule: rounding is repeated and compared"
+    rule: ClassVar[bool] = True
 
     prompts: int = 8
 
