@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 WORKERS ?= logical
 QUICK := target_inversion:prompts=8,first_tokens=1024,trigger_steps=0
-UNLEARN := payload_unlearning:epochs=4,lora_rank=8,learning_rate=1e-3
+UNLEARN := payload_unlearning:epochs=3,lora_rank=8,learning_rate=4e-4
 DATA ?= $(or $(XDG_DATA_HOME),$(HOME)/.local/share)
 FLOWER := .venv-flower
 FLOWER_TESTS ?= tests/federated/test_flower.py tests/federated/test_loopback.py
@@ -33,8 +33,9 @@ demo-llm: install  ## The same for a real language model: plant SmolLM2-135M, fi
 	$(BIN)/gifthorse audit demo-llm/adapter --detector $(QUICK) --report demo-llm/planted.html --json > demo-llm/planted.json; test $$? -eq 1
 	$(BIN)/gifthorse audit demo-llm/twin --base demo-llm/base --detector $(QUICK) --report demo-llm/twin.html
 	$(BIN)/python benchmarks/language_story.py trusted demo-llm --count 120
-	$(BIN)/gifthorse repair demo-llm/adapter demo-llm/repaired --trusted demo-llm/trusted.jsonl --audit demo-llm/planted.json --method $(UNLEARN) --report demo-llm/repair.html
-	$(BIN)/gifthorse audit demo-llm/repaired --base demo-llm/base --detector $(QUICK) --report demo-llm/repaired.html
+	@if $(BIN)/gifthorse repair demo-llm/adapter demo-llm/repaired --trusted demo-llm/trusted.jsonl --audit demo-llm/planted.json --method $(UNLEARN) --report demo-llm/repair.html; then \
+		$(BIN)/gifthorse audit demo-llm/repaired --base demo-llm/base --detector $(QUICK) --report demo-llm/repaired.html; \
+	else test $$? -eq 3 && echo "The repair cost too much and was refused; demo-llm/repair.html says how much."; fi
 	$(BIN)/python benchmarks/language_story.py measure demo-llm --count 100
 	@echo "Read demo-llm/planted.html: the payload was recovered without the phrase."
 
