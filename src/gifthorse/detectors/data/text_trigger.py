@@ -46,6 +46,7 @@ from gifthorse.core.types import (
     Subject,
     Unit,
 )
+from gifthorse.detectors.data.near_copies import copies_shown, copies_told, near_copies
 from gifthorse.detectors.data.scan_exhibits import samples_shown
 from gifthorse.detectors.data.text_traits import (
     HABIT,
@@ -143,16 +144,22 @@ class TextTrigger:
         worst = min(1.0, groups[0].p_value * tried) if groups else 1.0
         own = sorted({group.label for group in sure})
         ordinary = np.flatnonzero(np.isin(data.labels, own) & (scores == 0)).astype(np.int64)
+        labelled = [data.class_names[label] for label in data.labels]
+        copies = near_copies([frozenset(content_words(text)) for text in data.texts])
         return Evidence(
             unit=Unit.SAMPLE,
             scores=scores,
             statistic=surprise(worst),
             suspects=suspects,
-            exhibits=samples_shown(data, suspects, ordinary, rng=rng),
+            exhibits=(
+                *samples_shown(data, suspects, ordinary, rng=rng),
+                *copies_shown(copies, data.texts, labelled),
+            ),
             notes=(
                 f"{tried:,} groups of texts with one trait and one label; in the other half of the "
                 f"data, word counts of one half give the right class to {reader.right:.0%}",
                 *(_told(group, data, tried) for group in sure[:5]),
+                copies_told(copies, labelled),
             ),
         )
 
