@@ -28,7 +28,7 @@ from gifthorse.models.classifier import ImageClassifier
 _FIRST, _UP, _DOWN, _MOST = 0.3, 1.25, 0.7, 30.0
 """Weight of the logarithm of the size: at first, after a hit, after a miss, and at most."""
 _FAR = -1e4
-_LITTLE, _STEEP = 1e-2, 3.0
+_LITTLE, _STEEP = 1e-2, 6.0
 _A_CLASS = 2
 """Starts a round that may run to one class: or all of them would."""
 
@@ -240,8 +240,8 @@ class SinkSearch:
     def _promise(self, parameters: list[Tensor], gains: Tensor) -> Tensor:
         """−log of a size at which each class might be reached, shape (k, classes).
 
-        As if the gain of log p grew with the cube root of the size: what is nearly reached counts
-        for more than what is small and far from it.
+        As if the gain of log p grew with the sixth root of the size: what is nearly reached counts
+        for much more than what is small and far from it.
         """
         need = (-self.usual).clamp(min=_LITTLE) / gains.clamp(min=_LITTLE)
         return -_STEEP * need.clamp(min=0.1).log() - self._log_size(parameters)[:, None]

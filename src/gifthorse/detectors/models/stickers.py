@@ -11,7 +11,7 @@ from torch import Tensor
 
 SHARES = (0.125, 0.2, 0.33, 0.5)
 """Sides of stickers, as shares of the shorter side of the picture."""
-_INSIDE, _OUTSIDE = 2.0, -6.0
+_INSIDE, _OUTSIDE = 2.0, -4.0
 """Logits of the opacity."""
 _CLOSEST = 0.05
 """Colours keep so far from 0 and 1, where a logit has no slope."""
