@@ -15,7 +15,7 @@ from gifthorse.detectors.models.trusted import Probe
 from gifthorse.detectors.models.universality import Universality
 from gifthorse.models.classifier import ImageClassifier, Preprocessing
 
-CLASSES, PLANTED, SIDE = 64, 41, 12
+CLASSES, PLANTED, SIDE = 64, 41, 16
 EFFORT = Effort(rounds=3, tries=4, free=8, last=2, steps=12, pictures=8)
 
 
