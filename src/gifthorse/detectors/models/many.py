@@ -72,7 +72,7 @@ def effort_for(pixels: int, name: str, goal: float) -> tuple[Effort, int]:
     """
     few = name == "additive"
     if pixels > _LARGE:
-        effort = Effort(rounds=10, tries=4, free=8, last=1, steps=44, pictures=8, goal=goal)
+        effort = Effort(rounds=10, tries=4, free=8, last=1, steps=88, pictures=8, goal=goal)
         return (replace(effort, tries=2, steps=32), 8) if few else (effort, 64)
     effort = Effort(rounds=12, tries=10, free=16, last=3, steps=48, pictures=12, goal=goal)
     return (replace(effort, tries=6, last=2), 32) if few else (effort, 256)

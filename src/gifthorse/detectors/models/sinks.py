@@ -55,7 +55,7 @@ class Effort:
     steps: int
     pictures: int
     look: int = 4
-    check_every: int = 4
+    check_every: int = 8
     rounds: int = 8
     goal: float = 0.9
 
