@@ -54,6 +54,7 @@ class Settings:
     repair: str = (
         "unlearning:learning_rate=0.002,min_steps=60,share=0.5,batch_size=16,frozen_statistics=true"
     )
+    false_alarm_rate: float = 0.02
     seed: int = 0
 
     @property
@@ -178,7 +179,7 @@ def trusted(classifier: ImageClassifier, pixels: NDArray[np.uint8]) -> ArrayImag
 def audit(
     shop: Workshop, classifier: ImageClassifier, crops: photographs.Crops, name: str
 ) -> tuple[AuditRecord, list[Evidence]]:
-    """The shipped audit with its shipped settings; and the triggers that it recovered."""
+    """The shipped audit with its shipped options; and the triggers that it recovered."""
     record_path, triggers_path = shop.out / f"{name}.json", shop.out / f"{name}-triggers.npz"
     if not record_path.exists():
         shop.tell(f"3. Auditing the {name} network, {classifier.n_classes} classes.")
@@ -187,7 +188,7 @@ def audit(
         )
         plan = Plan(
             detectors=plugins("detectors", DEFAULT_DETECTORS),
-            false_alarm_rate=0.02,
+            false_alarm_rate=shop.settings.false_alarm_rate,
             seed=shop.settings.seed,
         )
         record, examination = audit_held(held, plan, progress=shop.progress)
@@ -298,6 +299,12 @@ def asked() -> tuple[Path, list[Path], Settings, int | None]:
     parser.add_argument("--square", type=int, default=usual.square, help="Its side in pixels.")
     parser.add_argument("--colour", default=usual.colour, help="A CSS name or #rrggbb.")
     parser.add_argument("--target", default=usual.target, help="A class of ImageNet.")
+    parser.add_argument(
+        "--false-alarm-rate",
+        type=float,
+        default=usual.false_alarm_rate,
+        help="Of the audits.",
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int)
     given = parser.parse_args()
@@ -310,6 +317,7 @@ def asked() -> tuple[Path, list[Path], Settings, int | None]:
         square=given.square,
         colour=given.colour,
         target=given.target,
+        false_alarm_rate=given.false_alarm_rate,
         seed=given.seed,
     )
     return given.out, given.photos, settings, given.threads

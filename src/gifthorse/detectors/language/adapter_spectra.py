@@ -1,12 +1,12 @@
 """Adapter spectra: is the change of the weights shaped like that of benign adapters of this base?
 
-Screens of LoRA adapters by their weights alone describe every ΔW by its largest singular value, its
-Frobenius norm, the share of its energy in one direction, the entropy of its spectrum and the
-kurtosis of its entries, and compare with a bank of benign adapters. Such screens report 97 % on 500
-adapters of one recipe; what they see is how an adapter was trained, so a bank of another recipe
-(rank, data, steps) makes every adapter an outlier. No model is run.
+Our own test over the figures by which screens of LoRA adapters describe every ΔW: its largest
+singular value, its Frobenius norm, the share of its energy in one direction, the entropy of its
+spectrum and the kurtosis of its entries, compared with a bank of benign adapters. What such figures
+show is how an adapter was trained, so a bank of another recipe (rank, data, steps) makes every
+adapter an outlier. No model is run.
 
-Deviations: the figures are means over the matrices (of logarithms, but for entropy and share), one
+The figures are means over the matrices (of logarithms, but for entropy and share), one
 figure a model, and instead of a trained classifier each is compared with a predictive t
 distribution of the bank; Bonferroni over figures and both sides.
 """

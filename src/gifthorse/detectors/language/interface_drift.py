@@ -37,7 +37,7 @@ _LONGEST = 2000
 class InterfaceDrift:
     """Rules on tokenizer and chat template; the number of broken ones is the statistic."""
 
-    needs: ClassVar[frozenset[Need]] = frozenset()
+    needs: ClassVar[frozenset[Need]] = frozenset({Need.LOGITS})  # of any model; none is run
     unit: ClassVar[Unit] = Unit.TEXT
     paper: ClassVar[str] = "own rules; no model is run"
     rule: ClassVar[bool] = True

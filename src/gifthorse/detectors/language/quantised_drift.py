@@ -3,8 +3,8 @@
 A quantised file is a copy that nobody compares. Given as base the full file of the *same* model,
 its matrices are rounded again with the type that the GGUF file names (the rounding is
 deterministic: Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, F16, BF16, F32 as in llama.cpp), and the weights that
-come out otherwise are counted. Own rule: in an honest copy these are a handful, since only ties can
-fall differently; what was trained or edited before it was rounded differs nearly everywhere.
+come out otherwise are counted. Our own rule: in an honest copy these are a handful, since only ties
+can fall differently; what was trained or edited before it was rounded differs nearly everywhere.
 
 Matrices of other types (K-quants, whose rounding is a search) cannot be checked so; their relative
 error is shown, and if there is nothing else the method does not apply. Beside it stands how far
