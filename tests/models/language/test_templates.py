@@ -61,7 +61,7 @@ def test_hostile_templates(template: str, said: str) -> None:
 def test_a_template_without_an_end_is_stopped() -> None:
     loops = "".join("{% for i in range(99999) %}" for _ in range(4)) + "{% endfor %}" * 4
     # By the limit of processor time, or on a busy machine by that of the clock.
-    with pytest.raises(ModelError, match="stopped|does not come to an end"):
+    with pytest.raises(ModelError, match=r"stopped|does not come to an end"):
         rendered(loops)
 
 
