@@ -2,6 +2,7 @@
 
     python benchmarks/scan_runs.py signs OUT --runs 10
     python benchmarks/scan_runs.py fashion-mnist OUT --runs 12
+    python benchmarks/scan_runs.py fashion-mnist OUT2 --runs 4 --badnets 0.01
 
 Half of the runs are clean. A network is trained on the suspect data, both detectors judge its
 activations at the shipped rate. Every run is one JSON line in ``OUT/<data>.jsonl``; runs that are
@@ -49,10 +50,12 @@ def draw_attack(classes: int, rng: np.random.Generator) -> BadNets | Blended:
     )
 
 
-def run(name: str, i: int, clean: ImageData, keep: Path | None) -> dict[str, Any]:
-    """One network, one scan; planted if ``i`` is odd."""
+def run(
+    name: str, i: int, clean: ImageData, keep: Path | None, fixed: BadNets | None
+) -> dict[str, Any]:
+    """One network, one scan; planted if ``i`` is odd, with ``fixed`` if it is given."""
     rng = child_rng(7, "scan runs", name, i)
-    attack = draw_attack(len(clean.class_names), rng) if i % 2 else None
+    attack = (fixed or draw_attack(len(clean.class_names), rng)) if i % 2 else None
     data, poisoned = clean, np.zeros(len(clean), dtype=np.bool_)
     if attack is not None:
         data, truth = attack.poison(clean, rng=rng)
@@ -102,14 +105,22 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--runs", type=int, default=10)
     parser.add_argument("--features", action="store_true")
+    parser.add_argument(
+        "--badnets", type=float, metavar="RATE", help="A white 3×3 square on class 0, at this rate."
+    )
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     ledger = options.out / f"{options.data}.jsonl"
     done = [json.loads(line) for line in ledger.read_text().splitlines()] if ledger.exists() else []
     clean = load(options.data, split="train")
+    fixed = (
+        None
+        if options.badnets is None
+        else BadNets(target=0, rate=options.badnets, shape="square", size=3, colour="white")
+    )
     for i in range(options.runs):
         if all(row["run"] != i for row in done):
-            row = run(options.data, i, clean, options.out if options.features else None)
+            row = run(options.data, i, clean, options.out if options.features else None, fixed)
             done.append(row)
             with ledger.open("a") as file:
                 file.write(json.dumps(row) + "\n")

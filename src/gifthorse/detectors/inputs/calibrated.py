@@ -131,6 +131,52 @@ def rank_of(false_alarm_rate: float, calibration: int) -> int:
     return max(1, math.floor(false_alarm_rate * (calibration + 1)))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Beyond:
+    """The inputs beyond the threshold, and how surprising it is that they are so many.
+
+    Attributes:
+        cut: The threshold: an order statistic of the trusted scores.
+        suspects: Rows of the inputs above it, highest score first.
+        p_value: Of at least so many; exact.
+        notes: The same in words.
+    """
+
+    cut: float
+    suspects: IntArray
+    p_value: float
+    notes: tuple[str, ...]
+
+
+def beyond_threshold(scores: ScoreArray, normal: ScoreArray, *, frr: float, trusted: str) -> Beyond:
+    """Judge the scores (n,) of inputs by those (m,) of trusted samples.
+
+    Args:
+        scores: Of the inputs.
+        normal: Of trusted samples.
+        frr: False-rejection rate of a single input.
+        trusted: What trusted samples are called ("trusted pictures").
+    """
+    rank = rank_of(frr, len(normal))
+    cut = float(np.sort(normal)[-rank])
+    rows = np.flatnonzero(scores > cut)
+    notes = [
+        f"{len(rows)} of {len(scores)} inputs score above {cut:.4g}; "
+        f"{rank / (len(normal) + 1):.2%} of clean ones would"
+    ]
+    if frr * (len(normal) + 1) < 1:
+        notes.append(
+            f"{len(normal)} {trusted} cannot show a rate of {frr:.2%}; the largest of their "
+            "scores is the threshold"
+        )
+    return Beyond(
+        cut=cut,
+        suspects=rows[np.argsort(-scores[rows], kind="stable")].astype(np.int64),
+        p_value=exceedance_p_value(len(rows), len(scores), rank=rank, calibration=len(normal)),
+        notes=tuple(notes),
+    )
+
+
 def judged(
     suspect: ImageData,
     scores: ScoreArray,
@@ -152,30 +198,17 @@ def judged(
         value_name: Of the score.
         caption: Says what a high score means.
     """
-    rank = rank_of(frr, len(normal))
-    cut = float(np.sort(normal)[-rank])
-    beyond = np.flatnonzero(scores > cut)
-    p_value = exceedance_p_value(len(beyond), len(scores), rank=rank, calibration=len(normal))
-    suspects = beyond[np.argsort(-scores[beyond], kind="stable")].astype(np.int64)
-    notes = [
-        f"{len(suspects)} of {len(scores)} inputs score above {cut:.4g}; "
-        f"{rank / (len(normal) + 1):.2%} of clean ones would"
-    ]
-    if frr * (len(normal) + 1) < 1:
-        notes.append(
-            f"{len(normal)} trusted pictures cannot show a rate of {frr:.2%}; the largest of their "
-            "scores is the threshold"
-        )
+    found = beyond_threshold(scores, normal, frr=frr, trusted="trusted pictures")
     return Evidence(
         unit=Unit.SAMPLE,
         scores=scores,
-        statistic=surprise(p_value),
-        suspects=suspects,
+        statistic=surprise(found.p_value),
+        suspects=found.suspects,
         exhibits=(
-            histogram(scores, normal, cut, title, value_name, caption),
-            *_pictures(suspect, suspects),
+            histogram(scores, normal, found.cut, title, value_name, caption),
+            *_pictures(suspect, found.suspects),
         ),
-        notes=tuple(notes),
+        notes=found.notes,
     )
 
 

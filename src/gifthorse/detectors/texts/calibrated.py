@@ -15,8 +15,8 @@ from gifthorse.core.errors import ModelError, NotApplicableError
 from gifthorse.core.exhibits import Passage, TextsExhibit
 from gifthorse.core.texts import TextData, TextSubject
 from gifthorse.core.types import Evidence, Progress, ScoreArray, Unit
-from gifthorse.detectors.inputs.calibrated import histogram, rank_of
-from gifthorse.metrics.exact import exceedance_p_value, surprise
+from gifthorse.detectors.inputs.calibrated import beyond_threshold, histogram
+from gifthorse.metrics.exact import surprise
 from gifthorse.models.texts.classifier import TextClassifier, as_text_classifier
 
 MIN_TRUSTED = 20
@@ -123,20 +123,7 @@ def judged_texts(
         caption: Says what a high score means.
         marker: Finds the suspicious words of a text; None if the method points to no words.
     """
-    rank = rank_of(frr, len(normal))
-    cut = float(np.sort(normal)[-rank])
-    beyond = np.flatnonzero(scores > cut)
-    p_value = exceedance_p_value(len(beyond), len(scores), rank=rank, calibration=len(normal))
-    suspects = beyond[np.argsort(-scores[beyond], kind="stable")].astype(np.int64)
-    notes = [
-        f"{len(suspects)} of {len(scores)} inputs score above {cut:.4g}; "
-        f"{rank / (len(normal) + 1):.2%} of clean ones would"
-    ]
-    if frr * (len(normal) + 1) < 1:
-        notes.append(
-            f"{len(normal)} trusted texts cannot show a rate of {frr:.2%}; the largest of their "
-            "scores is the threshold"
-        )
+    found = beyond_threshold(scores, normal, frr=frr, trusted="trusted texts")
     shown = TextsExhibit(
         title="The most suspect inputs",
         caption="Highest scores first."
@@ -147,17 +134,17 @@ def judged_texts(
                 text=suspect.texts[int(i)],
                 marks=marker(suspect.texts[int(i)]) if marker else (),
             )
-            for i in suspects[:_SHOWN]
+            for i in found.suspects[:_SHOWN]
         ),
     )
     return Evidence(
         unit=Unit.SAMPLE,
         scores=scores,
-        statistic=surprise(p_value),
-        suspects=suspects,
+        statistic=surprise(found.p_value),
+        suspects=found.suspects,
         exhibits=(
-            histogram(scores, normal, cut, title, value_name, caption),
-            *((shown,) if len(suspects) else ()),
+            histogram(scores, normal, found.cut, title, value_name, caption),
+            *((shown,) if len(found.suspects) else ()),
         ),
-        notes=tuple(notes),
+        notes=found.notes,
     )

@@ -58,9 +58,8 @@ class Crow:
             batch_size=self.batch_size,
             learning_rate=self.learning_rate,
             lora_rank=self.lora_rank,
+            least_epochs=1,
         )
-        if self.epochs < 1:
-            raise ValueError("epochs must be at least 1")
         for name in ("alpha", "epsilon"):
             if not 0 <= getattr(self, name) <= 1000:
                 raise ValueError(f"{name} must be in [0, 1000], got {getattr(self, name)}")

@@ -40,9 +40,8 @@ class LanguageFineTuning:
             batch_size=self.batch_size,
             learning_rate=self.learning_rate,
             lora_rank=self.lora_rank,
+            least_epochs=1,
         )
-        if self.epochs < 1:
-            raise ValueError("epochs must be at least 1")
 
     def mend(
         self, subject: LanguageRepairSubject, *, rng: np.random.Generator, progress: Progress

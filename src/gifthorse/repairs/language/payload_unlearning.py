@@ -60,9 +60,8 @@ class PayloadUnlearning:
             batch_size=self.batch_size,
             learning_rate=self.learning_rate,
             lora_rank=self.lora_rank,
+            least_epochs=1,
         )
-        if self.epochs < 1:
-            raise ValueError("epochs must be at least 1")
         if not 0 < self.weight <= 1000:
             raise ValueError(f"weight must be in (0, 1000], got {self.weight}")
         if not 0 <= self.prefix <= 64 or not 1 <= self.inner_steps <= 100:

@@ -87,14 +87,16 @@ def copied(model: LanguageModel) -> LanguageModel:
     )
 
 
-def check_plan(*, epochs: int, batch_size: int, learning_rate: float, lora_rank: int) -> None:
-    """Refuse options of training that make no sense.
+def check_plan(
+    *, epochs: int, batch_size: int, learning_rate: float, lora_rank: int, least_epochs: int = 0
+) -> None:
+    """Refuse options of training that make no sense; tuning may be left out if epochs can be 0.
 
     Raises:
         ValueError: One is out of its range.
     """
-    if not 0 <= epochs <= 1000:
-        raise ValueError(f"epochs must be in 0 … 1000, got {epochs}")
+    if not least_epochs <= epochs <= 1000:
+        raise ValueError(f"epochs must be in {least_epochs} … 1000, got {epochs}")
     if not 1 <= batch_size <= 1024:
         raise ValueError(f"batch_size must be in 1 … 1024, got {batch_size}")
     if not 0 < learning_rate <= 1:
