@@ -13,6 +13,7 @@ from typing import Protocol
 
 from gifthorse.bench.ledger import Claim, Ledger
 from gifthorse.bench.study import Study, Trial, grid
+from gifthorse.bench.superseded import changed, in_words
 from gifthorse.bench.trial_record import Circumstances, TrialRecord
 from gifthorse.bench.trials import Outcome, Place, Work, label, run_trial
 from gifthorse.core.types import Progress, silent
@@ -102,6 +103,8 @@ class Summary:
         elsewhere: Done meanwhile by another runner.
         failed: (what, why) of every trial of the study without a result that should have one.
         notes: Files that were set aside.
+        changed: Methods whose source changed since the ledger was written, and how many trials
+            were run again for that.
     """
 
     total: int
@@ -110,6 +113,7 @@ class Summary:
     elsewhere: int
     failed: tuple[tuple[str, str], ...]
     notes: tuple[str, ...]
+    changed: dict[str, int] = field(default_factory=dict)
 
 
 def run_study(
@@ -163,7 +167,9 @@ class _Run:
         self.ledger, self.engine, self.work, self.watch = ledger, engine, work, watch
         self.trials = {trial.id: trial for trial in grid(study)}
         self.needs = {i: tuple(t.id for t in trial.after()) for i, trial in self.trials.items()}
-        known = {record.id: record for record in ledger.records() if record.id in self.trials}
+        held = ledger.records()
+        self.changed = changed(self.trials.values(), held)
+        known = {record.id: record for record in held if record.id in self.trials}
         self.good = {i for i, record in known.items() if record.status != "failed"}
         self.bad = {i: r.reason for i, r in known.items() if r.status == "failed"}
         if retry_failed:
@@ -182,6 +188,8 @@ class _Run:
 
     def loop(self) -> None:
         """Hand out, wait, write; until nothing is left that can be done."""
+        if self.changed:
+            self._tell(f"run again, because the method changed: {in_words(self.changed)}")
         todo = deque(i for i in self.trials if i not in self.good and i not in self.bad)
         while todo or self.claims:
             handed = self._hand_out(todo)
@@ -283,6 +291,7 @@ class _Run:
             elsewhere=self.elsewhere,
             failed=tuple(failed),
             notes=tuple(notes),
+            changed=self.changed,
         )
 
 

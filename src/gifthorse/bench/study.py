@@ -1,8 +1,8 @@
 """Studies: a TOML file becomes frozen values, and their product becomes a grid of trials.
 
-A trial's id is the digest of its resolved specification: defaults filled in, and the versions of
-the packages that can change a result. Adding an attack or a seed to a study therefore leaves the
-other trials, and what a ledger holds of them, as they are.
+A trial's id is the digest of its resolved specification: defaults filled in, the source of its
+methods, and the versions of the packages that can change a result. Adding an attack or a seed to a
+study therefore leaves the other trials, and what a ledger holds of them, as they are.
 """
 
 import difflib
@@ -17,6 +17,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from gifthorse.bench.sources import source_digest
 from gifthorse.core.errors import SpecError
 from gifthorse.core.record import SpecRecord, versions
 from gifthorse.core.registry import Spec, build, plugin_class, spec_of
@@ -88,6 +89,8 @@ class Trial(_Frozen):
         false_alarm_rate: At which a detector is judged, in (0, 1).
         allowed_drop: Accuracy that a repair may cost before the audit would refuse it, in [0, 1].
         versions: Packages that can change a result.
+        sources: Digest of the source of ``attack``, ``defence`` and ``evidence``. Empty in ledgers
+            of earlier releases, whose ids do not cover it.
     """
 
     data: DataPlan
@@ -102,29 +105,55 @@ class Trial(_Frozen):
     false_alarm_rate: float = 0.05
     allowed_drop: float = 0.02
     versions: dict[str, str]
+    sources: dict[str, str] = {}
 
     @property
     def id(self) -> str:
         """64 hexadecimal digits."""
-        return digest_of(self.model_dump(mode="json"))
+        return digest_of(self._without_empty_sources(self.model_dump(mode="json")))
 
     @property
     def planted_id(self) -> str:
         """Digest of what was planted: shared by all defences that judge the same model."""
         kept = {"data", "model", "training", "seed", "attack", "versions"}
-        return digest_of(self.model_dump(mode="json", include=kept))
+        planted = self.model_dump(mode="json", include=kept)
+        planted["sources"] = {k: v for k, v in self.sources.items() if k == "attack"}
+        return digest_of(self._without_empty_sources(planted))
+
+    @property
+    def cell_id(self) -> str:
+        """Digest of everything but the source: what two states of a method have in common."""
+        return digest_of(self.model_dump(mode="json", exclude={"sources"}))
+
+    @staticmethod
+    def _without_empty_sources(values: dict[str, Any]) -> dict[str, Any]:
+        """As trials were digested before they had sources."""
+        return {k: v for k, v in values.items() if k != "sources" or v}
+
+    def methods(self) -> dict[str, tuple[str, str]]:
+        """Kind and name of the methods that a trial uses, by the keys of ``sources``."""
+        kind = "detectors" if self.role == "detector" else "repairs"
+        named = {
+            "attack": ("attacks", self.attack),
+            "defence": (kind, self.defence),
+            "evidence": ("detectors", self.evidence),
+        }
+        return {part: (group, s.name) for part, (group, s) in named.items() if s is not None}
 
     def after(self) -> tuple["Trial", ...]:
         """The trials that must be done before this one."""
         bare = {"role": "none", "defence": None, "on": None, "evidence": None}
         before = []
         if self.attack is not None:
-            before.append(self.model_copy(update={**bare, "attack": None}))
+            before.append(self.model_copy(update={**bare, "attack": None, "sources": {}}))
+        planted = {k: v for k, v in self.sources.items() if k == "attack"}
         if self.role != "none":
-            before.append(self.model_copy(update=bare))
+            before.append(self.model_copy(update={**bare, "sources": planted}))
         if self.evidence is not None:
             seen = {"role": "detector", "defence": self.evidence, "on": "model"}
-            before.append(self.model_copy(update={**bare, **seen}))
+            if "evidence" in self.sources:
+                planted = {**planted, "defence": self.sources["evidence"]}
+            before.append(self.model_copy(update={**bare, **seen, "sources": planted}))
         return tuple(before)
 
 
@@ -232,6 +261,7 @@ def grid(study: Study) -> tuple[Trial, ...]:
         for spec, evidence in study.repairs:
             repair = {"role": "repair", "defence": spec, "evidence": evidence}
             cells.append(bare.model_copy(update=repair))
+        cells = [cell.model_copy(update={"sources": _sources(cell)}) for cell in cells]
         found |= {trial.id: trial for trial in cells}
     return tuple(found.values())
 
@@ -244,6 +274,11 @@ def shown(spec: SpecRecord) -> On:
     if cls.unit is Unit.SAMPLE or Need.SUSPECT_DATA in cls.needs:
         return "inputs"
     return "model"
+
+
+def _sources(trial: Trial) -> dict[str, str]:
+    """Of the methods that a trial names, as they are installed."""
+    return {part: source_digest(kind, name) for part, (kind, name) in trial.methods().items()}
 
 
 def _versions() -> dict[str, str]:

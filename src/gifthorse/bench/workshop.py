@@ -199,7 +199,8 @@ def _trainer(trial: Trial, device: str) -> SmallTrainer:
 
 
 def _specification(trial: Trial) -> dict[str, Any]:
-    return trial.model_dump(mode="json", exclude={"role", "defence", "on", "evidence"})
+    left_out = dict.fromkeys(("role", "defence", "on", "evidence"), True)
+    return trial.model_dump(mode="json", exclude={**left_out, "sources": {"defence", "evidence"}})
 
 
 def _changes(clean: ArrayImages, poisoned: ArrayImages) -> dict[str, NDArray[Any]]:

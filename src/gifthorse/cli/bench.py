@@ -15,6 +15,7 @@ from gifthorse.core.errors import SpecError
 if TYPE_CHECKING:
     from gifthorse.bench.runner import Engine, Standing, Summary
     from gifthorse.bench.table import Row
+    from gifthorse.bench.trial_record import TrialRecord
 
 app = typer.Typer(
     help="What does each attack do to each defence? Studies, a ledger, a leaderboard.",
@@ -105,14 +106,13 @@ def show(
 
       gifthorse bench show ledger --where role=repair --sort -der
     """
-    from gifthorse.bench.ledger import Ledger
     from gifthorse.bench.overview import METRICS, chosen
     from gifthorse.bench.table import rows
 
     if metric not in METRICS:
         raise SpecError(f"no metric {metric!r}; known: {', '.join(METRICS)}")
     try:
-        table = chosen(rows(Ledger.open(ledger).records()), where or [])
+        table = chosen(rows(_shown(ledger)), where or [])
     except ValueError as error:
         raise SpecError(str(error)) from error
     if as_json:
@@ -149,8 +149,7 @@ def export(
 
     if parquet is None and csv is None and markdown is None:
         raise SpecError("say what to write: --parquet FILE, --csv FILE or --markdown FILE")
-    opened = Ledger.open(ledger)
-    records = opened.records()
+    opened, records = Ledger.open(ledger), _shown(ledger)
     try:
         table = chosen(rows(records), where or [])
     except ValueError as error:
@@ -179,8 +178,21 @@ def site(
     """
     from gifthorse.bench.leaderboard.site import build_site
 
+    _shown(ledger)
     made = build_site(ledger, out_dir)
     out.print(f"site: {escape(str(made.index))} ({made.pages} trials, {made.remarks} remarks)")
+
+
+def _shown(ledger: Path) -> "list[TrialRecord]":
+    """The records of a ledger, without those of an earlier state of a method; that is said."""
+    from gifthorse.bench.ledger import Ledger
+    from gifthorse.bench.superseded import current, in_words, methods_of
+
+    kept, earlier = current(Ledger.open(ledger).records())
+    if earlier:
+        names = in_words(methods_of(earlier, kept))
+        err.print(f"note: left out, because the method changed since: {names}", markup=False)
+    return kept
 
 
 def _standing(now: "Standing") -> None:
@@ -199,6 +211,8 @@ def _duration(seconds: float) -> str:
 def _print_summary(summary: "Summary", *, as_json: bool) -> None:
     from dataclasses import asdict
 
+    from gifthorse.bench.superseded import in_words
+
     if as_json:
         typer.echo(json.dumps(asdict(summary), indent=1))
         return
@@ -206,6 +220,8 @@ def _print_summary(summary: "Summary", *, as_json: bool) -> None:
         f"{summary.total} trials: {summary.present} were there, {summary.ran} run now"
         + (f", {summary.elsewhere} by another runner" if summary.elsewhere else "")
     )
+    if summary.changed:
+        out.print(f"method changed since: {in_words(summary.changed)}", markup=False)
     for note in summary.notes:
         out.print(f"note: {note}", markup=False)
     for what, why in summary.failed:

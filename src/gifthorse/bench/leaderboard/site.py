@@ -29,6 +29,7 @@ from gifthorse.bench.leaderboard.figures import (
 from gifthorse.bench.ledger import Ledger
 from gifthorse.bench.published import compare
 from gifthorse.bench.review import Remark, review
+from gifthorse.bench.superseded import current
 from gifthorse.bench.table import Row, rows, write_csv, write_parquet
 from gifthorse.bench.trial_record import TrialRecord
 from gifthorse.core.errors import DataError, LedgerError
@@ -68,7 +69,7 @@ def build_site(root: Path, out: Path) -> Site:
         DataError: ``out`` holds something else.
     """
     ledger = Ledger.open(root)
-    records = sorted(ledger.records(), key=lambda r: (*r.label, r.trial.seed, r.id))
+    records = sorted(current(ledger.records())[0], key=lambda r: (*r.label, r.trial.seed, r.id))
     if not records:
         raise LedgerError(f"{root} holds no trials yet; run a study first")
     if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not _is_site(out))):
