@@ -1,6 +1,7 @@
 """What every attack does to the victim it was made for, and what its trigger does to a clean twin.
 
-    python benchmarks/attacks.py [--data signs,fashion-mnist] [--only wanet,lira] [--seeds 1]
+    python benchmarks/attacks.py [--data signs,fashion-mnist] [--only wanet,lira]
+        [--seeds 1] [--epochs 8]
 
 Per attack and data set: clean accuracy (CA) and attack success rate (ASR) of the planted model and
 of the clean twin (same recipe, same seed), on the whole test set; the largest and the mean change
@@ -32,7 +33,6 @@ from gifthorse.models.trainer import SmallTrainer
 from gifthorse.models.training import TrainingPlan
 
 TARGET = 3
-TRAINER = SmallTrainer(plan=TrainingPlan(epochs=8, batch_size=64), width=16)
 OPTIONS = {  # a yellow sticker is grey on grey pictures
     "fashion-mnist": {"colour": "white"},
     "signs": {},
@@ -57,10 +57,14 @@ def pictures_of(data: str) -> tuple[ImageData, ImageData]:
     return train, test
 
 
-def twin_of(train: ImageData, seed: int) -> ImageClassifier:
+def trainer_of(epochs: int) -> SmallTrainer:
+    return SmallTrainer(plan=TrainingPlan(epochs=epochs, batch_size=64), width=16)
+
+
+def twin_of(train: ImageData, seed: int, trainer: SmallTrainer) -> ImageClassifier:
     """The very twin that ``plant`` trains."""
-    start = TRAINER.fresh(train, rng=child_rng(seed, "network"))
-    return TRAINER.fit(train, rng=child_rng(seed, "train"), start=start)
+    start = trainer.fresh(train, rng=child_rng(seed, "network"))
+    return trainer.fit(train, rng=child_rng(seed, "train"), start=start)
 
 
 def change_of(strike: Strike, test: ImageData) -> tuple[float, float]:
@@ -94,13 +98,19 @@ def save_pictures(strike: Strike, test: ImageData, place: Path) -> None:
 
 
 def one(
-    text: str, data: str, train: ImageData, test: ImageData, twin: ImageClassifier, seed: int
+    text: str,
+    data: str,
+    parts: tuple[ImageData, ImageData],
+    twin: ImageClassifier,
+    seed: int,
+    trainer: SmallTrainer,
 ) -> tuple[str, Strike | None]:
     name, params = spec_of(text, data)
+    train, test = parts
     start = time.perf_counter()
     try:
         made = build("attacks", type(parse_spec(text))(name, params))
-        planted = plant(made, train, test, trainer=TRAINER, seed=seed)
+        planted = plant(made, train, test, trainer=trainer, seed=seed)
     except GifthorseError as error:
         return f"{data} | {text} | {seed} | refused: {error}", None
     seconds = time.perf_counter() - start
@@ -122,17 +132,19 @@ def main() -> None:
     parser.add_argument("--data", default="signs,fashion-mnist")
     parser.add_argument("--only", default="", help="specs, separated by ; or ,(names alone)")
     parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--epochs", type=int, default=8)
     parser.add_argument("--pictures", default="")
     options = parser.parse_args()
     torch.set_num_threads(1)
     wanted = options.only.split(";" if ";" in options.only or ":" in options.only else ",")
     chosen = wanted if options.only else names("attacks")
+    trainer = trainer_of(options.epochs)
     for data in options.data.split(","):
         train, test = pictures_of(data)
         for seed in range(options.seeds):
-            twin = twin_of(train, seed)
+            twin = twin_of(train, seed, trainer)
             for text in chosen:
-                line, strike = one(text, data, train, test, twin, seed)
+                line, strike = one(text, data, (train, test), twin, seed, trainer)
                 print(line, flush=True)
                 if options.pictures and strike is not None:
                     save_pictures(

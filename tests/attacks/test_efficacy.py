@@ -47,6 +47,13 @@ EASY = [
 ]
 
 
+@pytest.mark.slow
+def test_a_robust_surrogate_serves_label_consistent_poisoning() -> None:
+    test_the_planted_model_obeys_and_the_clean_twin_does_not(
+        "label_consistent:rate=0.15,bound=0.3,size=4,surrogate=robust"
+    )
+
+
 @pytest.mark.parametrize("text", EASY, ids=lambda t: t.split(":")[0])
 def test_the_planted_model_obeys_and_the_clean_twin_does_not(text: str) -> None:
     made: Any = build("attacks", parse_spec(text))

@@ -48,6 +48,7 @@ EASY = [
     "ssba:rate=0.15",
     "lira",
     "input_aware",
+    "wanet_training:strength=4",
     "trojan_nn",
     "handcrafted",
 ]

@@ -8,6 +8,7 @@ from gifthorse.attacks.data.poisoning import aim_of
 from gifthorse.attacks.training.blind import balance
 from gifthorse.attacks.training.input_aware import mask_of, worn
 from gifthorse.attacks.training.lira import mark
+from gifthorse.attacks.training.wanet_training import WaNetTraining
 from gifthorse.attacks.weights.handcrafted import discriminant
 from gifthorse.attacks.weights.trojan_nn import chosen_neurons
 from gifthorse.models.networks import small_network
@@ -66,3 +67,22 @@ def test_the_loss_that_is_learned_already_leaves_the_weight_to_the_other() -> No
     assert balance(*losses(0.5, 0.25), head) == pytest.approx(0.8)
     assert balance(*losses(0.5, 1e-4), head) == 0.9
     assert balance(*losses(1e-4, 0.5), head) == 0.1
+
+
+def test_a_batch_of_wanet_is_warped_noisy_and_clean_in_the_ratio_asked_for() -> None:
+    rng = np.random.default_rng(0)
+    x = torch.from_numpy(rng.random((20, 1, 16, 16), dtype=np.float32))
+    y = torch.arange(20) % 4
+    attack = WaNetTraining(target=3, share=0.2, cross_ratio=2.0)
+    shown, labels = attack._batch(x, y, 4, rng)
+    assert labels.tolist() == [3] * 4 + y[4:].tolist()
+    np.testing.assert_array_equal(shown[:4].numpy(), attack.trigger.apply(x[:4].numpy(), rng))
+    warped = torch.from_numpy(attack.trigger.apply(x[4:12].numpy(), rng))
+    apart = (shown[4:12] - warped).abs().flatten(1).mean(dim=1)
+    assert bool((apart > 1e-3).all())
+    assert torch.equal(shown[12:], x[12:])
+
+
+def test_wanet_refuses_more_pictures_than_a_batch_holds() -> None:
+    with pytest.raises(ValueError, match="fit into one batch"):
+        WaNetTraining(share=0.4, cross_ratio=2.0)
