@@ -255,6 +255,7 @@ def training(options: argparse.Namespace) -> None:
         "abl": Abl(),
         "pgd": AdversarialTraining(kind="pgd"),
         "patch": AdversarialTraining(kind="patch"),
+        "spatial": AdversarialTraining(kind="spatial", steps=10),
         "dbd": Dbd(),
     }
     for name in options.attacks.split(","):

@@ -13,7 +13,7 @@ from gifthorse.models.networks import small_network
 from gifthorse.models.passes import predict
 from gifthorse.models.training import TrainingPlan, train
 from gifthorse.training.abl import Abl, sample_losses
-from gifthorse.training.adversarial import AdversarialTraining
+from gifthorse.training.adversarial import AdversarialTraining, turned
 from gifthorse.training.cleaning import relabelled, without
 
 CLASSES = ("north-west", "north-east", "south-west", "south-east")
@@ -45,6 +45,34 @@ def untrained() -> ImageClassifier:
 @pytest.fixture(scope="module")
 def trained(data: ArrayImages, untrained: ImageClassifier) -> ImageClassifier:
     return train(untrained, data, PLAN, rng=np.random.default_rng(0))
+
+
+def test_turns_and_moves_by_hand() -> None:
+    x = torch.zeros((1, 1, 3, 3))
+    x[0, 0, 0, 1] = 1.0  # the middle of the top edge
+    quarter = turned(x, np.array([90.0]), np.zeros((1, 2)))
+    wanted = torch.zeros((3, 3))
+    wanted[1, 0] = 1.0  # seen from a frame that turns clockwise it comes to the left
+    torch.testing.assert_close(quarter[0, 0], wanted, atol=1e-6, rtol=0)
+    moved = turned(x, np.zeros(1), np.array([[1 / 3, 0.0]]))  # read one pixel further right
+    torch.testing.assert_close(moved[0, 0, 0], torch.tensor([1.0, 0.0, 0.0]), atol=1e-6, rtol=0)
+
+
+def test_the_worst_turn_hurts_and_other_pictures_are_none_of_it(
+    trained: ImageClassifier, data: ArrayImages
+) -> None:
+    x, y = torch.from_numpy(data.batch(np.arange(64))), torch.from_numpy(data.labels[:64])
+    loss = torch.nn.functional.cross_entropy
+
+    def after(steps: int) -> float:
+        method = AdversarialTraining(kind="spatial", steps=steps)
+        return float(loss(trained.logits(method.worst(trained, x, y, np.random.default_rng(0))), y))
+
+    assert after(10) > after(1)
+    still = AdversarialTraining(kind="spatial", turn=0.0, move=0.0)
+    same = still.worst(trained, x, y, np.random.default_rng(0))
+    torch.testing.assert_close(same, x, atol=1e-5, rtol=0)
+    assert not trained.module.training
 
 
 @pytest.mark.parametrize("kind", ["pgd", "patch"])
@@ -168,6 +196,8 @@ def test_suspects_that_cannot_be_are_refused(bad: list[int], data: ArrayImages) 
         (AdversarialTraining, "kind", "other"),
         (AdversarialTraining, "radius", 0.0),
         (AdversarialTraining, "steps", 0),
+        (AdversarialTraining, "turn", 181.0),
+        (AdversarialTraining, "move", 1.0),
         (AdversarialTraining, "share", float("nan")),
         (Abl, "gamma", 0.0),
         (Abl, "isolation", 0.6),
