@@ -16,6 +16,7 @@ from gifthorse.core.errors import DataError
 from gifthorse.core.types import GroundTruth, ImageData
 from gifthorse.data.images import ArrayImages, to_arrays, to_levels
 from gifthorse.triggers.patch import Patch
+from gifthorse.triggers.trigger import Chain
 
 _LOOKS = (
     ("square", "yellow", "bottom-right"),
@@ -58,6 +59,11 @@ class MultiTarget:
             Patch(shape=shape, colour=colour, place=place, size=self.size)
             for shape, colour, place in _LOOKS[: self.triggers]
         )
+
+    @property
+    def test_trigger(self) -> Chain:
+        """All stickers at once, for a picture of them; a triggered picture carries one."""
+        return Chain(self.patches)
 
     def poison(
         self, clean: ImageData, *, rng: np.random.Generator
