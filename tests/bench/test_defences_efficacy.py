@@ -88,11 +88,21 @@ def test_these_repairs_remove_the_backdoor_and_leave_the_twin(
     assert world.accuracy(twin) > world.accuracy(world.twin) - 0.08
 
 
-@pytest.mark.parametrize("name", ["clp", "ft_sam:steps=100"])
-def test_these_repairs_are_at_least_harmless(name: str, world: World) -> None:
+@pytest.mark.parametrize(
+    ("name", "price"),
+    [
+        ("clp", 0.05),
+        ("ft_sam:steps=100", 0.05),
+        ("i_bau", 0.06),
+        ("anp", 0.1),
+        ("rnp", 0.12),
+        ("nad", 0.12),
+    ],
+)
+def test_these_repairs_are_at_least_harmless(name: str, price: float, world: World) -> None:
     for model in (world.planted, world.twin):
         fixed = repaired(world, name, model)
-        assert world.accuracy(fixed) > world.accuracy(model) - 0.05
+        assert world.accuracy(fixed) > world.accuracy(model) - price
 
 
 @pytest.mark.parametrize(("name", "most"), [("linear_weights", 0.1), ("mm_bd", 0.5)])
