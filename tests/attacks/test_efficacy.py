@@ -45,16 +45,24 @@ EASY = [
     "blind",
     "subnet_replacement",
 ]
+SLOW = [
+    "blended:rate=0.1",
+    "adaptive_blend:rate=0.15,cover_rate=0.1,alpha=0.5",
+    "wanet:strength=4,rate=0.15",
+    "refool:clean_label=false,rate=0.15",
+    "combined:rate=0.1",
+    "composite:rate=0.1",
+    "label_consistent:rate=0.15,bound=0.3,size=4,surrogate=robust",
+]
+CASES = [*EASY, *(pytest.param(text, marks=pytest.mark.slow) for text in SLOW)]
 
 
-@pytest.mark.slow
-def test_a_robust_surrogate_serves_label_consistent_poisoning() -> None:
-    test_the_planted_model_obeys_and_the_clean_twin_does_not(
-        "label_consistent:rate=0.15,bound=0.3,size=4,surrogate=robust"
-    )
+def title(text: object) -> str:
+    name, _, options = str(text).partition(":")
+    return f"{name}-robust" if "robust" in options else name
 
 
-@pytest.mark.parametrize("text", EASY, ids=lambda t: t.split(":")[0])
+@pytest.mark.parametrize("text", CASES, ids=title)
 def test_the_planted_model_obeys_and_the_clean_twin_does_not(text: str) -> None:
     made: Any = build("attacks", parse_spec(text))
     planted = plant(
