@@ -48,7 +48,7 @@ EASY = [
     "ssba:rate=0.15",
     "lira",
     "input_aware",
-    "wanet_training:strength=4",
+    "wanet_training:strength=4,cross_ratio=0",
     "trojan_nn",
     "handcrafted",
 ]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from gifthorse.bench.ledger import Ledger
-from gifthorse.bench.markdown import ledger_tables
+from gifthorse.bench.markdown import cost_table, ledger_tables
 from gifthorse.bench.overview import pivot
 from gifthorse.bench.runner import run_study
 from gifthorse.bench.study import Trial, parse_study
@@ -20,6 +20,7 @@ from gifthorse.bench.trial_record import (
     TrialRecord,
 )
 from gifthorse.bench.trials import Outcome, Place, label
+from gifthorse.core.record import CostRecord
 from gifthorse.core.types import Progress, Unit, Verdict
 from gifthorse.metrics.rates import rate
 
@@ -172,6 +173,20 @@ def test_costs_name_what_a_method_needs(ledger: Ledger) -> None:
     text = ledger_tables(ledger, ledger.records())
     assert "| repair | `anp` | gradients, trusted samples, weights |" in text
     assert "| attack | `badnets` | training data | 0 | 0 | 0.00 |" in text
+
+
+def test_a_detector_that_worked_and_could_not_be_judged_has_its_cost(ledger: Ledger) -> None:
+    spent = CostRecord(seconds=3, forward_passes=700, backward_passes=0, peak_memory_mib=0)
+    unjudged = {"status": "no_result", "detection": None}
+    records = [
+        r.model_copy(update={**unjudged, "circumstances": Circumstances(cost=cost)})
+        for r in ledger.records()
+        if r.trial.role == "detector"
+        for cost in (spent if r.trial.attack else Circumstances().cost,)
+    ]
+    text = cost_table(records)
+    assert "| detector | `strip` | logits, suspect data, trusted samples | 700 | 0 |" in text
+    assert text.rstrip().endswith("| 3.00 | 4 |")  # not the clean twins', which did nothing
 
 
 def test_any_two_columns_can_be_pivoted(ledger: Ledger) -> None:

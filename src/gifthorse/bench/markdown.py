@@ -190,13 +190,15 @@ def alarm_table(ledger: Ledger, records: Sequence[TrialRecord]) -> str:
 
 
 def cost_table(records: Sequence[TrialRecord]) -> str:
-    """Medians over trials with a result: passes in pictures, seconds of the processor and clock.
+    """Medians over trials: passes in pictures, seconds of the processor and clock.
 
-    Attacks and the clean twin are billed for everything up to the model, training included.
+    A detector that did its work and found no reference bank to be judged by is counted. Attacks and
+    the clean twin are billed for everything up to the model, training included.
     """
     groups: dict[tuple[str, str], list[TrialRecord]] = {}
     for record in records:
-        if record.status != "done":
+        worked = record.circumstances.cost.forward_passes > 0
+        if record.status == "failed" or not (record.status == "done" or worked):
             continue
         trial = record.trial
         if trial.role != "none" and trial.defence is not None:
