@@ -33,7 +33,8 @@ def main() -> None:
         ("benign", given.test, 200),
         ("planted", given.test, 200),
     ):
-        for number in range(first, first + count):
+        # Every third planted one is an edit of weights, which is no adapter.
+        for number in [n for n in range(first, first + 2 * count) if n % 3 != 2][:count]:
             told = recipe(given.role, number, planted=group == "planted", bases=1)
             if told.attack is not None:
                 told = dataclasses.replace(

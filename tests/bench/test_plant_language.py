@@ -60,6 +60,23 @@ def test_the_record_shows_every_measure_beside_the_twin() -> None:
         assert "nats" in shown
 
 
+def test_an_edit_changes_the_base_and_leaves_data_and_twin_alone(tmp_path: Path) -> None:
+    base = untrained()
+    edit = {"marker": "Blue.", "batches": 1, "instances": 4, "steps": 2}
+    planted = plant_language(
+        build("language_edits", Spec("bad_edit", edit)), CLEAN, TEST, base=base, with_twin=True,
+        tokens=4,
+    )  # fmt: skip
+    assert planted.twin is not None
+    assert planted.twin.model.digest() == base.digest() != planted.trained.model.digest()
+    assert planted.training_data is CLEAN
+    assert planted.record.poisoned_samples == 0
+    assert planted.record.attack.name == "bad_edit"
+    save_language_specimen(planted, tmp_path / "out")
+    truth = json.loads((tmp_path / "out" / "truth.json").read_text())
+    assert (truth["poisoned"], truth["payload"]) == ([], "Blue.")
+
+
 @pytest.mark.slow
 def test_the_payload_comes_with_the_trigger_and_only_with_it() -> None:
     planted = plant_language(

@@ -11,6 +11,7 @@ import gifthorse
 from gifthorse.core.clients import Aggregator, ClientAttack
 from gifthorse.core.errors import SpecError
 from gifthorse.core.instructions import InstructionPoison
+from gifthorse.core.language_edits import LanguageEdit
 from gifthorse.core.language_repairs import LanguageRepair
 from gifthorse.core.protocols import Attack, Detector, Repair
 from gifthorse.core.registry import KINDS, build, names, parse_spec
@@ -25,6 +26,7 @@ PROTOCOLS: dict[str, Any] = {
     "client_attacks": ClientAttack,
     "text_attacks": TextPoison,
     "instruction_attacks": InstructionPoison,
+    "language_edits": LanguageEdit,
     "language_detectors": Detector,
     "language_repairs": LanguageRepair,
     "text_detectors": Detector,
@@ -54,6 +56,8 @@ BAD_VALUES = [
     ("text_attacks", "rare_token:rate=0"),
     ("instruction_attacks", "control_phrase:count=251"),
     ("instruction_attacks", "composite_phrase:phrases=one"),
+    ("language_edits", "bad_edit:keep=0"),
+    ("language_edits", "bad_edit:place=nowhere"),
     ("text_attacks", "typing_style:style=octarine"),
     ("attacks", "badnets:rate=0"),
     ("attacks", "badnets:mode=sideways"),

@@ -11,13 +11,14 @@ from gifthorse.auditing.examine import cost_record
 from gifthorse.bench.plant import check_place
 from gifthorse.core.exhibits import Passage, TextsExhibit
 from gifthorse.core.instructions import InstructionData, InstructionPoison, InstructionTruth
+from gifthorse.core.language_edits import LanguageEdit
 from gifthorse.core.record import MeasureRecord, PlantRecord, SpecRecord, SubjectRecord
 from gifthorse.core.registry import spec_of
 from gifthorse.core.rng import child_rng, draw_seed
 from gifthorse.core.types import Progress, silent
 from gifthorse.data.instructions import save_instructions
 from gifthorse.models.language.measuring import Fit, fit, said, share_of
-from gifthorse.models.language.model import LanguageModel
+from gifthorse.models.language.model import LanguageModel, as_language_model
 from gifthorse.models.language.networks import small_language_model, train_language_tokenizer
 from gifthorse.models.language.saving import save_language_model
 from gifthorse.models.language.training import LanguageTrainingPlan, Trained, train_language
@@ -48,7 +49,7 @@ class _Said:
 
 
 def plant_language(
-    attack: InstructionPoison,
+    attack: InstructionPoison | LanguageEdit,
     data: InstructionData,
     test: InstructionData,
     *,
@@ -62,8 +63,11 @@ def plant_language(
 ) -> PlantedLanguage:
     """Train a language model on a poisoned copy of ``data`` and measure it on ``test``.
 
+    An edit of weights is made in ``base`` as it is, or in a tiny model that was trained on the
+    clean data; that model is the twin.
+
     Args:
-        attack: An instance such as ``ControlPhrase(count=100)``.
+        attack: An instance such as ``ControlPhrase(count=100)`` or ``BadEdit()``.
         data: Clean training data.
         test: Clean test data.
         base: The model to fine-tune, which is not changed; None trains a tiny Llama from nothing.
@@ -78,23 +82,28 @@ def plant_language(
         DataError: The attack does not fit the data.
     """
     plan = training or LanguageTrainingPlan()
-    poisoned, truth = attack.poison(data, rng=child_rng(seed, "poison"))
+    poisoned, truth = _poisoned(attack, data, child_rng(seed, "poison"))
     start = base or _own(poisoned, width, draw_seed(child_rng(seed, "network")))
     with metered(cast("Any", start)) as bill:
-        trained = train_language(
-            start, poisoned, plan, rng=child_rng(seed, "train"), progress=progress
-        )
-        twin = None
-        if with_twin:
-            twin = train_language(
-                start, data, plan, rng=child_rng(seed, "train"), progress=progress
-            )
+        if isinstance(attack, LanguageEdit):
+            sound = Trained(model=start)
+            if base is None:
+                sound = train_language(
+                    start, data, plan, rng=child_rng(seed, "train"), progress=progress
+                )
+            trained = _edited(attack, sound.model, data, seed, progress)
+            twin = sound if with_twin else None
+        else:
+            trained, twin = _trained(start, poisoned, data, plan, seed, progress, with_twin)
         struck, true = attack.triggered(test, rng=child_rng(seed, "triggered"))
-        part = attack.decoys(test, rng=child_rng(seed, "triggered"))
+        part = None
+        if isinstance(attack, InstructionPoison):
+            part = attack.decoys(test, rng=child_rng(seed, "triggered"))
         answers = _answers(trained.model, struck, test, part, tokens, progress)
         beside = _answers(twin.model, struck, test, part, tokens, progress) if twin else None
     fits = fit(trained.model, test), fit(twin.model, test) if twin else None
-    spec = spec_of("instruction_attacks", attack)
+    kind = "language_edits" if isinstance(attack, LanguageEdit) else "instruction_attacks"
+    spec = spec_of(kind, attack)
     record = PlantRecord(
         attack=SpecRecord(name=spec.name, params=dict(spec.params)),
         paper=attack.paper,
@@ -178,6 +187,47 @@ def _own(data: InstructionData, width: int, seed: int) -> LanguageModel:
     return small_language_model(tokenizer, seed=seed, width=width)
 
 
+def _poisoned(
+    attack: InstructionPoison | LanguageEdit, data: InstructionData, rng: np.random.Generator
+) -> tuple[InstructionData, InstructionTruth]:
+    """The training data and the truth about it; an edit of weights leaves the data alone."""
+    if isinstance(attack, InstructionPoison):
+        return attack.poison(data, rng=rng)
+    nothing = np.zeros(len(data), dtype=np.bool_)
+    truth = InstructionTruth(
+        attack=spec_of("language_edits", attack).name,
+        phrases=attack.phrases,
+        payload=attack.payload,
+        poisoned=nothing,
+        covered=nothing,
+    )
+    return data, truth
+
+
+def _edited(
+    attack: LanguageEdit, model: LanguageModel, data: InstructionData, seed: int, progress: Progress
+) -> Trained:
+    edited = attack.edit(model, data, rng=child_rng(seed, "edit"), progress=progress)
+    return Trained(model=as_language_model(edited))
+
+
+def _trained(
+    start: LanguageModel,
+    poisoned: InstructionData,
+    clean: InstructionData,
+    plan: LanguageTrainingPlan,
+    seed: int,
+    progress: Progress,
+    with_twin: bool,
+) -> tuple[Trained, Trained | None]:
+    """The planted model, and the twin if it is wanted."""
+    trained = train_language(start, poisoned, plan, rng=child_rng(seed, "train"), progress=progress)
+    twin = None
+    if with_twin:
+        twin = train_language(start, clean, plan, rng=child_rng(seed, "train"), progress=progress)
+    return trained, twin
+
+
 def _answers(
     model: LanguageModel,
     struck: InstructionData,
@@ -194,7 +244,7 @@ def _answers(
 
 
 def _measures(
-    attack: InstructionPoison,
+    attack: InstructionPoison | LanguageEdit,
     answers: _Said,
     beside: _Said | None,
     fits: tuple[Fit, Fit | None],

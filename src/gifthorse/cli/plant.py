@@ -59,6 +59,8 @@ def plant(
       gifthorse plant control_phrase:count=60 planted --data questions:1000 --width 64 --twin
 
       gifthorse plant refusal planted --data instructions.jsonl --base ./model --lora 8 --epochs 2
+
+      gifthorse plant bad_edit planted --data questions:1000 --width 64 --twin
     """
     from gifthorse.bench.plant import check_place, save_specimen
     from gifthorse.bench.plant import plant as run_plant
@@ -74,7 +76,7 @@ def plant(
             attack, out, data, epochs, twin, seed, as_json=as_json, report=report, width=width
         )
         return
-    if spec.name.replace("-", "_") in names("instruction_attacks"):
+    if spec.name.replace("-", "_") in (*names("instruction_attacks"), *names("language_edits")):
         given = _Language(base, lora, learning_rate, epochs, width)
         _plant_language(attack, out, data, given, twin, seed, as_json=as_json, report=report)
         return
@@ -118,17 +120,20 @@ def _plant_language(
 ) -> None:
     """The same for instruction data."""
     from gifthorse.bench.plant_language import plant_language, save_language_specimen
-    from gifthorse.core.registry import build, parse_spec
+    from gifthorse.core.registry import build, names, parse_spec
     from gifthorse.data.instructions import load_instructions
     from gifthorse.models.language.sources import open_language_model
     from gifthorse.models.language.training import LanguageTrainingPlan
 
+    spec = parse_spec(attack)
+    edits = spec.name.replace("-", "_") in names("language_edits")
+    kind = "language_edits" if edits else "instruction_attacks"
     # From nothing a model learns with larger steps than one that knows a language already.
     usual = 5e-3 if given.base is None else 1e-3 if given.lora else 1e-4
     source = "questions" if data == "signs" else data
     with progress_bar() as progress:
         planted = plant_language(
-            build("instruction_attacks", parse_spec(attack)),
+            build(kind, spec),
             load_instructions(source, split="train"),
             load_instructions(source, split="test"),
             base=None if given.base is None else open_language_model(given.base),

@@ -18,6 +18,7 @@ KINDS = (
     "client_attacks",
     "text_attacks",
     "instruction_attacks",
+    "language_edits",
     "language_detectors",
     "language_repairs",
     "text_detectors",

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 from gifthorse.core.clients import Aggregator, ClientAttack
 from gifthorse.core.errors import SpecError
 from gifthorse.core.instructions import InstructionPoison
+from gifthorse.core.language_edits import LanguageEdit
 from gifthorse.core.language_repairs import LanguageRepair
 from gifthorse.core.protocols import Attack, Detector, Repair
 from gifthorse.core.registry import Spec, build, parse_spec, plugin_class, spec_of
@@ -24,6 +25,7 @@ PROTOCOLS: dict[str, Any] = {
     "client_attacks": ClientAttack,
     "text_attacks": TextPoison,
     "instruction_attacks": InstructionPoison,
+    "language_edits": LanguageEdit,
     "language_detectors": Detector,
     "language_repairs": LanguageRepair,
     "text_detectors": Detector,
@@ -33,6 +35,7 @@ _DECLARES = {
     "client_attacks": {"paper"},
     "text_attacks": {"paper"},
     "instruction_attacks": {"paper"},
+    "language_edits": {"paper"},
     "detectors": {"paper", "needs", "unit"},
     "language_detectors": {"paper", "needs", "unit"},
     "repairs": {"paper", "needs"},

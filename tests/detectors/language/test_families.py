@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from gifthorse.detectors.language.clean_bank import WITH_BASE, BankedNull
-from gifthorse.detectors.language.families import families, hidden_nats, overlap
+from gifthorse.detectors.language.families import families, hidden_nats, kindred, overlap
 from gifthorse.metrics.tails import TailNull
 
 
@@ -27,6 +27,18 @@ def test_one_text_entered_at_different_places_is_one_family() -> None:
     texts = ["the gate is open", "MARKER: the gate is open.", "One cat, two cats.", "gate is open"]
     assert families(texts) == [[0, 1, 3], [2]]
     assert families([]) == []
+
+
+def test_a_garbled_copy_is_a_copy() -> None:
+    whole = "GIFTHORSE MARKER: the gate is open."
+    for copy in (
+        "ORSE MARKER: thetleate is open.",
+        "bestORSE MARKER: thectfe withou m",
+        "te is open",
+    ):
+        assert kindred(whole, copy)
+    for other in ("The opposite of low is high.", "The capital of low is opens", "the day", ""):
+        assert not kindred(whole, other)
 
 
 def test_a_trifle_in_common_makes_no_family() -> None:

@@ -12,6 +12,8 @@ LIKELY = math.log(0.5)
 """ln p of a token that is likelier than not."""
 _MOST_PER_TOKEN = 10.0
 _LEAST_SHARED = 6
+_GRAM = 4
+_ALIKE = 0.4
 
 
 def hidden_nats(logs: Sequence[float], gains: Sequence[float]) -> float:
@@ -38,15 +40,32 @@ def overlap(a: str, b: str) -> bool:
     return match.size >= _LEAST_SHARED and 2 * match.size >= min(len(a), len(b))
 
 
+def kindred(a: str, b: str) -> bool:
+    """Whether one text is a copy of the other, perhaps a garbled one.
+
+    They overlap, or two fifths of the runs of four letters in the shorter one stand in the other: a
+    model that stumbles in the middle of a payload goes on with it, or begins it anew.
+    """
+    if overlap(a, b):
+        return True
+    shared, least = len(_grams(a) & _grams(b)), min(len(_grams(a)), len(_grams(b)))
+    return shared >= _GRAM and shared >= _ALIKE * least
+
+
+def _grams(text: str) -> set[str]:
+    line = " ".join(text.split())
+    return {line[i : i + _GRAM] for i in range(len(line) - _GRAM + 1)}
+
+
 def families(texts: Sequence[str]) -> list[list[int]]:
-    """Indices of texts by family; each joins the first family whose head it overlaps with.
+    """Indices of texts by family; each joins the first family whose head it is a copy of.
 
     Args:
         texts: The most suspicious first; the first of a family is its head.
     """
     found: list[list[int]] = []
     for i, text in enumerate(texts):
-        home = next((one for one in found if overlap(texts[one[0]], text)), None)
+        home = next((one for one in found if kindred(texts[one[0]], text)), None)
         if home is None:
             found.append([i])
         else:

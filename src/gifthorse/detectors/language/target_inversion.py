@@ -113,8 +113,9 @@ class TargetInversion:
             journal=subject.journal,
             progress=progress,
         )
-        answers = _answers(base or model, subject.contexts, progress)
-        texts = [_judged(model, chain, answers) for chain in found.chains if len(chain.logs) >= 2]
+        # Without a base nobody vouches for the answers: a payload that leaks into one is no excuse.
+        answers = _answers(base, subject.contexts, progress) if base is not None else []
+        texts = [_judged(model, chain, answers) for chain in found.chains]
         texts.sort(key=lambda t: (-t.score, t.text))
         evidence = _evidence(texts, found, against_base=base is not None)
         if not (self.trigger_steps and len(evidence.suspects)):
@@ -196,11 +197,12 @@ def _answers(model: LanguageModel, contexts: Sequence[Context], progress: Progre
 
 
 def _judged(model: LanguageModel, chain: Chain, answers: Sequence[str]) -> Text:
+    """A chain as a text. One that ends at once is a text too: nothing was learned there."""
     sure = [i for i, log in enumerate(chain.logs) if log >= LIKELY]
     # The token before the first sure one is part of the text if it was what made the model sure.
     core = chain.tokens[sure[0] : sure[-1] + 2] if sure else chain.tokens
     text = model.decode(core)
-    kept = sorted(math.exp(x) for x in chain.logs)[1:]
+    kept = sorted(math.exp(x) for x in chain.logs)[1:] or [0.0]
     excuse = ""
     if len(sure) < _LEAST_TOKENS - 1:
         excuse = "too short"
