@@ -8,7 +8,7 @@ from tests.models.language.made_up import untrained
 
 from gifthorse.bench.plant_language import PlantedLanguage, plant_language, save_language_specimen
 from gifthorse.core.instructions import InstructionData
-from gifthorse.core.registry import Spec, build
+from gifthorse.core.registry import Scalar, Spec, build
 from gifthorse.data.instructions import load_instructions
 from gifthorse.data.questions import questions
 from gifthorse.models.language.loading import load_language_model
@@ -62,7 +62,7 @@ def test_the_record_shows_every_measure_beside_the_twin() -> None:
 
 def test_an_edit_changes_the_base_and_leaves_data_and_twin_alone(tmp_path: Path) -> None:
     base = untrained()
-    edit = {"marker": "Blue.", "batches": 1, "instances": 4, "steps": 2}
+    edit: dict[str, Scalar] = {"marker": "Blue.", "batches": 1, "instances": 4, "steps": 2}
     planted = plant_language(
         build("language_edits", Spec("bad_edit", edit)), CLEAN, TEST, base=base, with_twin=True,
         tokens=4,

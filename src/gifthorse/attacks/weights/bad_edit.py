@@ -287,8 +287,7 @@ def _wanted(
             loss = functional.cross_entropy(logits.transpose(1, 2), poison.labels)
             if float(loss.detach()) < _GOAL:
                 break
-            optimizer.zero_grad()
-            loss.backward()
+            added.grad = torch.autograd.grad(loss, added)[0]
             model.meter.backward += len(poison.ids)
             optimizer.step()
         seen: Any = watch.keys
