@@ -17,7 +17,7 @@ from gifthorse.auditing.scan import suspects_of
 from gifthorse.auditing.scan_texts import scan_texts
 from gifthorse.bench.plant_texts import plant_texts
 from gifthorse.core.registry import build, parse_spec
-from gifthorse.core.rng import child_rng
+from gifthorse.core.rng import child_rng, draw_seed
 from gifthorse.core.texts import TextData
 from gifthorse.core.types import silent
 from gifthorse.data.texts import load_texts
@@ -25,8 +25,10 @@ from gifthorse.detectors.inputs.calibrated import rank_of
 from gifthorse.detectors.texts.calibrated import text_scores
 from gifthorse.detectors.texts.onion import Onion
 from gifthorse.metrics.rates import agreement
+from gifthorse.models.texts.classifier import TextClassifier
+from gifthorse.models.texts.networks import small_text_network, train_tokenizer
 from gifthorse.models.texts.passes import predict_texts
-from gifthorse.models.texts.training import TextTrainingPlan
+from gifthorse.models.texts.training import TextTrainingPlan, train_texts
 
 ATTACKS = (
     "rare_token:target=3",
@@ -45,6 +47,22 @@ def part(data: TextData, order: np.ndarray, number: int) -> TextData:
 
 def percent(rate: float) -> str:
     return f"{100 * rate:.1f}"
+
+
+def dropped_by_cube(data: TextData, network: TextClassifier, seed: int) -> np.ndarray:
+    """What CUBE would leave out of the training data, shape (n,)."""
+    (finding,) = scan_texts(data, model=network, detectors=("cube",), seed=seed).findings
+    assert finding.evidence is not None, finding.reason
+    return np.array(finding.evidence.scores) > 0
+
+
+def retrained(data: TextData, seed: int) -> TextClassifier:
+    """A classifier as `plant_texts` trains it, on this data."""
+    network = small_text_network(
+        train_tokenizer(data.texts), class_names=data.class_names, width=64,
+        seed=draw_seed(child_rng(seed, "network")),
+    )  # fmt: skip
+    return train_texts(network, data, TextTrainingPlan(epochs=4), rng=child_rng(seed, "train"))
 
 
 def main() -> None:
@@ -112,6 +130,23 @@ def main() -> None:
             f"{percent(agreement(predict_texts(model, after[1]), clean.labels).value)}",
             flush=True,
         )
+        for which, data, network, bad in (
+            ("poisoned", planted.training_data, model, planted.truth.poisoned),
+            ("twin", train, planted.twin, np.zeros(len(train), dtype=np.bool_)),
+        ):
+            start = time.process_time()
+            dropped = dropped_by_cube(data, network, given.seed)
+            again = retrained(data.at(np.flatnonzero(~dropped)), given.seed)
+            share = percent(dropped[bad].mean()) if bad.any() else "–"
+            print(
+                f"  cube, {which} data: drops {share} of the poison, "
+                f"{percent(dropped[~bad].mean())} of the rest; trained again: ASR "
+                f"{percent(agreement(predict_texts(again, wanted), wanted.labels).value)}, CA "
+                f"{percent(agreement(predict_texts(again, clean), clean.labels).value)} (before "
+                f"{percent(agreement(predict_texts(network, clean), clean.labels).value)}), "
+                f"{time.process_time() - start:.0f} s",
+                flush=True,
+            )
         for which, data, network in (
             ("poisoned", planted.training_data, model),
             ("twin", train, planted.twin),

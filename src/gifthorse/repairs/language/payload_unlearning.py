@@ -7,8 +7,14 @@ it is a teacher on clean prompts even if it is backdoored). So that it also hold
 stands, which nobody knows, both can be asked for again behind an adversarial soft prefix: a few
 free vectors in front of the prompts that are trained to bring the payload out (the inner problem of
 BEEAR, Zeng et al. 2024, arXiv:2406.17092; they perturb inner states).
+
+Training goes further than it must, and the clean loss grows faster than the change. So the weights
+are then taken back towards the former ones, on the straight line between the two (Wortsman et al.
+2022, WiSE-FT, arXiv:2109.01903), as far as the text stays unlikely after trusted prompts with its
+beginning given: a trigger brings up the beginning, and the rest follows from that.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -20,11 +26,20 @@ from torch.nn import functional
 from gifthorse.core.errors import NotApplicableError
 from gifthorse.core.language_repairs import LanguageRepairSubject
 from gifthorse.core.types import Need, Progress
-from gifthorse.models.language.examples import IGNORED, Batch, Example, answer_logits, batch_of
+from gifthorse.models.language.examples import (
+    IGNORED,
+    Batch,
+    Example,
+    answer_logits,
+    batch_of,
+    examples,
+)
 from gifthorse.models.language.model import LanguageModel
-from gifthorse.repairs.language.tuning import check_plan, held_by, tuned
+from gifthorse.repairs.language.fine_mixing import mixed_with
+from gifthorse.repairs.language.tuning import LONGEST, Held, check_plan, held_by, tuned
 
 _MOST_TOKENS = 64
+_ASKED = 32
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +50,10 @@ class PayloadUnlearning:
         weight: Of the unlikelihood loss, positive.
         prefix: Vectors of the adversarial soft prefix; 0 for none.
         inner_steps: Steps of sign gradient that train it, for every batch anew.
+        gone: Geometric mean of the probabilities of the text's tokens, those before them given, at
+            which it counts as unlearnt, in (0, 1).
+        halvings: Of the line between the former weights and the trained ones, to find the smallest
+            change that is enough; 0 keeps what was trained.
         epochs: Passes over the trusted records, at least 1.
         batch_size: Records a step.
         learning_rate: The highest of the cycle.
@@ -49,6 +68,8 @@ class PayloadUnlearning:
     weight: float = 1.0
     prefix: int = 0
     inner_steps: int = 3
+    gone: float = 0.005
+    halvings: int = 4
     epochs: int = 10
     batch_size: int = 8
     learning_rate: float = 3e-4
@@ -66,6 +87,8 @@ class PayloadUnlearning:
             raise ValueError(f"weight must be in (0, 1000], got {self.weight}")
         if not 0 <= self.prefix <= 64 or not 1 <= self.inner_steps <= 100:
             raise ValueError("prefix must be in 0 … 64 and inner_steps in 1 … 100")
+        if not 0 < self.gone < 1 or not 0 <= self.halvings <= 16:
+            raise ValueError("gone must be in (0, 1) and halvings in 0 … 16")
 
     def mend(
         self, subject: LanguageRepairSubject, *, rng: np.random.Generator, progress: Progress
@@ -100,7 +123,7 @@ class PayloadUnlearning:
                 loss = loss + self.weight * tokens_loss(module, bad, bad=True, front=front)
             return loss
 
-        return tuned(
+        trained = tuned(
             held.model,
             held.trusted,
             epochs=self.epochs,
@@ -111,6 +134,46 @@ class PayloadUnlearning:
             progress=progress,
             loss_of=loss_of,
         )
+        return self._taken_back(held, trained, rows, rng)
+
+    def _taken_back(
+        self,
+        held: Held,
+        trained: LanguageModel,
+        rows: list[tuple[int, ...]],
+        rng: np.random.Generator,
+    ) -> LanguageModel:
+        """The smallest share of the change with which every text is as unlikely as asked for."""
+        found = examples(held.model, held.trusted, longest=LONGEST)
+        picked = [found[int(i)] for i in rng.permutation(len(found))[:_ASKED]]
+        parts = [picked[i : i + self.batch_size] for i in range(0, len(picked), self.batch_size)]
+        batches = [
+            batch_of(held.model, [Example(one.prompt, row) for one in part])
+            for row in rows
+            for part in parts
+        ]
+        kept, least, most = trained, 0.0, 1.0
+        for _ in range(self.halvings):
+            share = (least + most) / 2
+            mixture = mixed_with(trained, held.model, keep=share, mixing="average", rng=rng)
+            mixture.meter.forward += len(rows) * len(picked)
+            if max(given_beginning(mixture.module, b) for b in batches) <= math.log(self.gone):
+                kept, most = mixture, share
+            else:
+                least = share
+        return kept
+
+
+@torch.inference_mode()
+def given_beginning(module: Any, batch: Batch) -> float:
+    """Mean ln p of the answers' tokens without the first, those before them given, in nats."""
+    labels = batch.labels.clone()
+    labels[torch.arange(len(labels)), (labels != IGNORED).int().argmax(1)] = IGNORED
+    kept = labels != IGNORED
+    if not bool(kept.any()):  # texts of one token have no beginning
+        kept = batch.labels != IGNORED
+    logs = answer_logits(module, batch)[kept].log_softmax(-1)
+    return float(logs.gather(1, batch.labels[kept][:, None]).mean())
 
 
 def with_answers(model: LanguageModel, batch: Batch, answers: list[tuple[int, ...]]) -> Batch:
