@@ -64,7 +64,8 @@ def main() -> None:
     words = first_tokens(model)
     chosen = [words[int(i)] for i in torch.linspace(0, len(words) - 1, given.candidates).long()]
     print(
-        f"{len(chosen)} of {len(words)} first tokens, {len(rows)} prompts of {LENGTH} tokens, "
+        f"{len(chosen)} of {len(words)} first tokens, "
+        f"{len(rows)} prompts of {len(rows[0])} tokens, "
         f"{str(dtype).removeprefix('torch.')}, {given.threads} thread(s)",
         flush=True,
     )
@@ -115,11 +116,10 @@ def published(checkout: Path, model: LanguageModel) -> Any:
 
 def prompts(model: LanguageModel, count: int) -> list[list[int]]:
     """Rendered questions of one length, cut on the left as their loader does."""
-    asked = model.prompts([record.prompt for record in questions(5 * count, part="test")])
-    long = [row[-LENGTH:] for row in map(model.encode, asked) if len(row) >= LENGTH]
-    if len(long) < count:
-        raise SystemExit(f"{len(long)} rendered questions have {LENGTH} tokens, not {count}")
-    return long[:count]
+    asked = model.prompts([record.prompt for record in questions(count, part="test")])
+    found = [model.encode(text) for text in asked]
+    length = min(LENGTH, *map(len, found))
+    return [row[-length:] for row in found]
 
 
 def first_tokens(model: LanguageModel) -> list[int]:
