@@ -28,7 +28,6 @@ from typing import ClassVar
 
 import numpy as np
 
-from gifthorse.core.errors import NotApplicableError
 from gifthorse.core.types import (
     Evidence,
     FloatArray,
@@ -40,6 +39,7 @@ from gifthorse.core.types import (
     Subject,
 )
 from gifthorse.models.classifier import ImageClassifier
+from gifthorse.repairs.recovered import recovered_triggers
 from gifthorse.repairs.tuning import check_tuning, passes_over, subject_of, tune
 
 
@@ -102,7 +102,7 @@ class Unlearning:
             ModelError: The loss became NaN.
         """
         classifier, trusted = subject_of(subject)
-        found = self._found(evidence, trusted)
+        found = recovered_triggers(evidence, trusted, most=self.triggers)
         passes = passes_over(
             trusted, epochs=self.epochs, min_steps=self.min_steps, batch_size=self.batch_size
         )
@@ -124,30 +124,6 @@ class Unlearning:
             rng=rng,
             progress=progress,
         )
-
-    def _of_one_class(self, seen: Evidence) -> list[RecoveredTrigger]:
-        """A detector may add the triggers of classes that it does not accuse; they are left out."""
-        accused = [t for t in seen.triggers if t.target == seen.triggers[0].target]
-        return accused[: self.triggers]
-
-    def _found(
-        self, evidence: Sequence[Evidence], trusted: ImageData
-    ) -> tuple[RecoveredTrigger, ...]:
-        found = tuple(trigger for seen in evidence for trigger in self._of_one_class(seen))
-        if not found:
-            raise NotApplicableError(
-                "no evidence carries a recovered trigger; first run an audit with a detector that "
-                "inverts triggers (neural_cleanse) and that flags this model, or choose "
-                "fine_tuning or fine_pruning, which need none"
-            )
-        shape = trusted.image_shape
-        for trigger in found:
-            if trigger.pattern.shape != shape or trigger.mask.shape != shape[1:]:
-                raise NotApplicableError(
-                    f"the recovered trigger has shape {trigger.pattern.shape} and the trusted "
-                    f"pictures {shape}; repair with the trusted pictures of the audit"
-                )
-        return found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -26,7 +26,7 @@ from gifthorse.detectors.models.ratios import trigger_of
 from gifthorse.detectors.models.sinks import Effort, Sink, SinkSearch
 from gifthorse.detectors.models.stickers import stickers
 from gifthorse.detectors.models.trusted import Probe
-from gifthorse.metrics.spacings import FEWEST, GapNull, surprise
+from gifthorse.metrics.spacings import FEWEST, UNKNOWN, GapNull, GapPrior, surprise
 from gifthorse.models.classifier import ImageClassifier
 from gifthorse.models.precision import half_precision
 
@@ -41,6 +41,9 @@ _LARGE = 64 * 64
 _OPACITY = 0.12
 _RATES = {"masked": 0.3, "additive": 0.02}
 FAMILIES = tuple(_RATES)
+LARGE_PRIOR = GapPrior(scale=0.3, weight=8.0)
+"""Gaps between the log sizes of a clean network's easiest sinks, for large pictures: they get less
+effort, so a search that stops early makes gaps large (docs/decisions/0025)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +54,7 @@ class _Found:
     family: Masked | Additive
     sinks: list[Sink]
     judged: int
+    prior: GapPrior
 
     @property
     def reached(self) -> list[Sink]:
@@ -62,7 +66,9 @@ class _Found:
     def statistic(self) -> float:
         """−ln p of the gap after the first; 0 if there is nothing to compare."""
         sizes = np.array([sink.size for sink in self.reached[: self.judged]])
-        return surprise(-np.log(sizes.clip(1e-6))) if len(sizes) >= FEWEST else 0.0
+        if len(sizes) < FEWEST:
+            return 0.0
+        return surprise(-np.log(sizes.clip(1e-6)), self.prior)
 
 
 def effort_for(pixels: int, name: str, goal: float) -> tuple[Effort, int]:
@@ -123,7 +129,11 @@ def among_many(
 
 def null_of_many() -> GapNull:
     """How the statistic is distributed over clean models."""
-    return GapNull(tests=len(FAMILIES))
+    return GapNull(
+        tests=len(FAMILIES),
+        priors=f"what clean classes showed in development ({LARGE_PRIOR.scale:g}), for pictures of "
+        f"more than {_LARGE:,} pixels",
+    )
 
 
 def _search(
@@ -153,6 +163,7 @@ def _search(
         family=family,
         sinks=search.run(progress, f"{name} sinks"),
         judged=math.ceil(JUDGED * effort.rounds),
+        prior=LARGE_PRIOR if height * width > _LARGE else UNKNOWN,
     )
 
 
