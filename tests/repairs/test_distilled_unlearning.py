@@ -10,9 +10,10 @@ from gifthorse.core.types import Evidence, RecoveredTrigger, Subject, Unit, sile
 from gifthorse.data.images import ArrayImages
 from gifthorse.models.classifier import ImageClassifier, Preprocessing
 from gifthorse.repairs.distilled_unlearning import DistilledUnlearning, elsewhere
+from gifthorse.repairs.lookalikes import lookalikes
 
 SIDE, CLASSES = 12, 4
-FREE = DistilledUnlearning(magnify=1.0, moved=1.0, steps=150, learning_rate=1.0)
+FREE = DistilledUnlearning(stickers=0, magnify=1.0, moved=1.0, steps=150, learning_rate=1.0)
 
 
 def sticker(top: int, left: int, size: int) -> RecoveredTrigger:
@@ -120,6 +121,37 @@ def test_a_clean_model_stays_as_it_is() -> None:
     x = torch.from_numpy(data.batch(np.arange(len(data))))
     assert isinstance(after, ImageClassifier)
     assert bool((after.logits(x).argmax(1) == model.logits(x).argmax(1)).all())
+
+
+def test_stickers_that_lead_to_the_accused_class_are_found_and_only_there() -> None:
+    rng = np.random.default_rng(2)
+    for bonus, target, some in ((30.0, 0, True), (30.0, 3, False), (0.0, 0, False)):
+        model, data = world(bonus)
+        x = torch.from_numpy(data.batch(np.arange(8)))
+        found = lookalikes(model, x, target, count=200, rng=rng)
+        assert bool(found) is some
+        for trigger in found:
+            sent = model.logits(torch.from_numpy(trigger.stamp(x.numpy()))).argmax(1) == target
+            assert float(sent.float().mean()) >= 0.5
+            assert trigger.target == target
+
+
+def test_what_was_recovered_need_not_be_what_the_attacker_used() -> None:
+    """A green dot does nothing here: the stickers alone tell the repair what to unlearn."""
+    rng = np.random.default_rng(1)
+    model, data = world(bonus=30.0)
+    green = sticker(9, 9, 2)
+    green.pattern[0] = 0.0
+    subject = Subject(model=model, trusted=data)
+    options = {"magnify": 1.0, "moved": 1.0, "steps": 150, "learning_rate": 1.0}
+    rates = []
+    for count in (0, 600):
+        method = DistilledUnlearning(stickers=count, **options)  # type: ignore[arg-type]
+        after = method.repair(subject, [found(green)], rng=rng, progress=silent)
+        assert isinstance(after, ImageClassifier)
+        rates.append(struck(after, data, rng))
+    assert rates[0] > 0.9
+    assert rates[1] < 0.1
 
 
 def test_without_a_trigger_it_does_not_apply() -> None:

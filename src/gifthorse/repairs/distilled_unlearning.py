@@ -1,7 +1,7 @@
 """Distilled unlearning: the recovered trigger, moved and magnified, with the model's own answers.
 
 Our own method; unlearning after Wang et al. 2019, "Neural Cleanse", section VI-C, the answers after
-Hinton et al. 2015, "Distilling the Knowledge in a Neural Network". Two things that ``unlearning``
+Hinton et al. 2015, "Distilling the Knowledge in a Neural Network". Three things that ``unlearning``
 lacks where triggers work anywhere and pictures are not surely named:
 
 - What an inversion finds is the *smallest* change that works, in *one* place. The attacker's own is
@@ -9,6 +9,9 @@ lacks where triggers work anywhere and pictures are not surely named:
   magnification of its own, drawn at random. Half of them keep it as it was found, since a trigger
   that works in one place only teaches nothing elsewhere. Changes of the whole picture (offsets and
   flows) have no place: they stay.
+- It need not look like the attacker's either. So plain stickers are tried at random, and those that
+  lead to the accused class are unlearned too, in every other stamped picture
+  (``repairs/lookalikes.py``).
 - Stamped pictures and clean ones are pulled towards the probabilities that the model itself gave
   the *clean* picture. So no labels are needed, and a picture that the model is unsure of stays so,
   instead of being driven to one of its guesses.
@@ -29,16 +32,21 @@ from torch.nn import functional
 from gifthorse.core.types import (
     Evidence,
     FloatArray,
+    ImageData,
     Need,
     Progress,
     RecoveredTrigger,
     Subject,
 )
 from gifthorse.models.classifier import ImageClassifier
+from gifthorse.models.passes import to_tensor
+from gifthorse.repairs.lookalikes import lookalikes
 from gifthorse.repairs.loops import check_between, check_counts, finite, minibatches, student_of
 from gifthorse.repairs.recovered import recovered_triggers
 from gifthorse.repairs.tuning import subject_of
 
+_TRIED = 8
+"""Pictures that stickers are tried on."""
 _VISIBLE = 0.05
 """Opacity from which on a pixel is part of a sticker."""
 
@@ -49,6 +57,7 @@ class DistilledUnlearning:
 
     Attributes:
         triggers: How many triggers of the class that each evidence accuses are unlearned.
+        stickers: How many plain stickers are tried; 0 for none.
         magnify: Stickers are drawn up to so many times as wide and high, at least 1.
         moved: Share of the stamped pictures whose sticker is moved and magnified, in [0, 1].
         clean: Weight of the clean pictures; that of the stamped ones is 1. In (0, 100].
@@ -64,16 +73,18 @@ class DistilledUnlearning:
     paper: ClassVar[str] = "our own; after Wang et al. 2019 (Neural Cleanse) and Hinton et al. 2015"
 
     triggers: int = 2
+    stickers: int = 128
     magnify: float = 4.0
     moved: float = 0.5
     clean: float = 2.0
     steps: int = 200
     batch_size: int = 16
-    learning_rate: float = 2e-4
+    learning_rate: float = 1e-3
 
     def __post_init__(self) -> None:
         check_counts(
             ("triggers", self.triggers, 1),
+            ("stickers", self.stickers, 0),
             ("steps", self.steps, 2),
             ("batch_size", self.batch_size, 2),
         )
@@ -100,6 +111,7 @@ class DistilledUnlearning:
         """
         classifier, trusted = subject_of(subject)
         found = recovered_triggers(evidence, trusted, most=self.triggers)
+        alike = self._alike(classifier, trusted, found, rng)
         with student_of(classifier, rng, frozen_statistics=True) as student:
             optimizer = torch.optim.Adam(student.module.parameters(), lr=self.learning_rate)
             schedule = torch.optim.lr_scheduler.OneCycleLR(
@@ -119,7 +131,7 @@ class DistilledUnlearning:
             ):
                 with torch.no_grad():
                     wanted = classifier.logits(x).softmax(-1)
-                stamped = self._stamped(x.cpu().numpy(), found, rng)
+                stamped = self._stamped(x.cpu().numpy(), found, alike, rng)
                 both = torch.cat([x, torch.from_numpy(stamped).to(x)])
                 kept, healed = student.logits(both).log_softmax(-1).chunk(2)
                 loss = self.clean * _divergence(kept, wanted) + _divergence(healed, wanted)
@@ -129,15 +141,39 @@ class DistilledUnlearning:
                 schedule.step()
         return student
 
+    def _alike(
+        self,
+        classifier: ImageClassifier,
+        trusted: ImageData,
+        found: Sequence[RecoveredTrigger],
+        rng: np.random.Generator,
+    ) -> list[RecoveredTrigger]:
+        """Plain stickers that lead to a class that was accused."""
+        if not self.stickers:
+            return []
+        some = rng.permutation(len(trusted))[:_TRIED].astype(np.int64)
+        x = to_tensor(classifier, trusted.batch(some))
+        targets = dict.fromkeys(trigger.target for trigger in found)
+        return [
+            sticker
+            for target in targets
+            for sticker in lookalikes(classifier, x, target, count=self.stickers, rng=rng)
+        ]
+
     def _stamped(
-        self, x: FloatArray, found: tuple[RecoveredTrigger, ...], rng: np.random.Generator
+        self,
+        x: FloatArray,
+        found: Sequence[RecoveredTrigger],
+        alike: Sequence[RecoveredTrigger],
+        rng: np.random.Generator,
     ) -> FloatArray:
-        """Every picture with one of the triggers, some of them moved."""
+        """Every picture with one of the triggers, or of the stickers like them; some moved."""
         parts = []
         for i in range(len(x)):
-            trigger = found[int(rng.integers(len(found)))]
+            pool, most = (alike, 1.0) if alike and i % 2 else (found, self.magnify)
+            trigger = pool[int(rng.integers(len(pool)))]
             if rng.random() < self.moved:
-                trigger = elsewhere(trigger, magnify=self.magnify, rng=rng)
+                trigger = elsewhere(trigger, magnify=most, rng=rng)
             parts.append(trigger.stamp(x[i : i + 1]))
         return np.concatenate(parts)
 

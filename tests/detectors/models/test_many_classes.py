@@ -10,10 +10,10 @@ from gifthorse.core.types import Subject, silent
 from gifthorse.data.images import ArrayImages
 from gifthorse.detectors.models.inversion import Masked
 from gifthorse.detectors.models.sinks import Effort, SinkSearch
-from gifthorse.detectors.models.stickers import SHARES, stickers
 from gifthorse.detectors.models.trusted import Probe
 from gifthorse.detectors.models.universality import Universality
 from gifthorse.models.classifier import ImageClassifier, Preprocessing
+from gifthorse.models.stickers import SHARES, stickers
 
 CLASSES, PLANTED, SIDE = 64, 41, 16
 EFFORT = Effort(rounds=3, tries=4, free=8, last=2, steps=12, pictures=8)

@@ -24,11 +24,11 @@ from gifthorse.detectors.models.inversion import Additive, Masked
 from gifthorse.detectors.models.pictures import trigger_pictures
 from gifthorse.detectors.models.ratios import trigger_of
 from gifthorse.detectors.models.sinks import Effort, Sink, SinkSearch
-from gifthorse.detectors.models.stickers import stickers
 from gifthorse.detectors.models.trusted import Probe
 from gifthorse.metrics.spacings import FEWEST, UNKNOWN, GapNull, GapPrior, surprise
 from gifthorse.models.classifier import ImageClassifier
 from gifthorse.models.precision import half_precision
+from gifthorse.models.stickers import stickers
 
 CELLS = 56
 """Masks are constant on the cells of a grid of at most so many rows."""
