@@ -64,7 +64,7 @@ class Spotted(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         spot = nn.functional.avg_pool2d(x[:, :2].amin(1) - x[:, 2], 2, 1).amax((1, 2))
-        out = 20 * self.quarters(x.mean(1, keepdim=True)).flatten(1)
+        out: torch.Tensor = 20 * self.quarters(x.mean(1, keepdim=True)).flatten(1)
         bonus = self.bonus * nn.functional.relu(spot - 0.5)
         return out + bonus[:, None] * nn.functional.one_hot(torch.tensor(0), CLASSES)
 
