@@ -52,6 +52,7 @@ SLOW = [
     "refool:clean_label=false,rate=0.15",
     "combined:rate=0.1",
     "composite:rate=0.1",
+    "sleeper_agent:rate=0.2,bound=0.5,size=8",
     "label_consistent:rate=0.15,bound=0.3,size=4,surrogate=robust",
 ]
 CASES = [*EASY, *(pytest.param(text, marks=pytest.mark.slow) for text in SLOW)]

@@ -141,6 +141,7 @@ def test_the_planted_class_is_found_and_the_twin_is_not_flagged(
 def test_abs_draws_a_sticker_that_works(trusted: ArrayImages) -> None:
     model = network(4)
     found = seen(Abs(area=0.07, samples=60), model, trusted)
+    assert model.meter.backward > 0  # its gradients do not start at the logits
     trigger = found.triggers[0]
     assert trigger.target == 4
     assert trigger.mask.sum() <= 0.07 * SIDE * SIDE + 1e-3

@@ -209,6 +209,8 @@ class Abs:
             loss = (_DRIFT_WEIGHT * drift - rise).sum()
             optimizer.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
+            # The meter sees gradients that come from the logits; this one starts further down.
+            classifier.meter.backward += len(part) * len(x)
             optimizer.step()
         with torch.no_grad():
             mask, pattern = _within(family, drawn, limit)
