@@ -199,8 +199,9 @@ def _trainer(trial: Trial, device: str) -> SmallTrainer:
 
 
 def _specification(trial: Trial) -> dict[str, Any]:
-    left_out = dict.fromkeys(("role", "defence", "on", "evidence"), True)
-    return trial.model_dump(mode="json", exclude={**left_out, "sources": {"defence", "evidence"}})
+    kept = trial.model_dump(mode="json", exclude={"role", "defence", "on", "evidence", "sources"})
+    source = None if trial.attack is None else trial.sources.get("attack")
+    return kept | ({} if source is None else {"sources": {"attack": source}})
 
 
 def _changes(clean: ArrayImages, poisoned: ArrayImages) -> dict[str, NDArray[Any]]:
