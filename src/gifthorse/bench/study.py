@@ -117,7 +117,8 @@ class Trial(_Frozen):
         """Digest of what was planted: shared by all defences that judge the same model."""
         kept = {"data", "model", "training", "seed", "attack", "versions"}
         planted = self.model_dump(mode="json", include=kept)
-        planted["sources"] = {k: v for k, v in self.sources.items() if k == "attack"}
+        known = {} if self.attack is None else self.sources  # a twin knows no attack
+        planted["sources"] = {k: v for k, v in known.items() if k == "attack"}
         return digest_of(self._without_empty_sources(planted))
 
     @property
