@@ -7,7 +7,9 @@ from gifthorse.auditing.audit import (
     DEFAULT_FALSE_ALARM_RATE,
     DEFAULT_SAMPLES,
     audit_held,
+    with_banks,
 )
+from gifthorse.auditing.banks import shipped_banks
 from gifthorse.auditing.examine import Examination, Plan, plugins
 from gifthorse.auditing.mend import mend
 from gifthorse.auditing.subjects import Classifiers, Held, Pictures, hold
@@ -19,6 +21,8 @@ from gifthorse.data.splits import stratified_sample
 from gifthorse.models.classifier import ImageClassifier
 
 DEFAULT_REPAIR = "unlearning"
+AUDITED_REPAIRS = (DEFAULT_REPAIR, "distilled_unlearning")
+"""Those that act on what an audit recovered."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,8 +46,8 @@ def repair(
 ) -> Repaired:
     """Repair an image classifier with trusted pictures.
 
-    ``unlearning`` audits the model first and unlearns the trigger that the audit recovers; the
-    other methods need no audit.
+    ``unlearning`` and ``distilled_unlearning`` audit the model first, as ``audit`` does, and
+    unlearn the trigger that this recovers; the other methods need no audit.
 
     Args:
         model: A model directory, ``hub:OWNER/NAME`` or an ``ImageClassifier``.
@@ -65,7 +69,7 @@ def repair(
     held = hold(model, trusted, samples=None, seed=seed)
     assert held.trusted is not None  # noqa: S101 - trusted pictures are required here
     audit, evidence = None, []
-    if method.partition(":")[0].replace("-", "_") == DEFAULT_REPAIR:
+    if method.partition(":")[0].replace("-", "_") in AUDITED_REPAIRS:
         plan = Plan(
             detectors=plugins("detectors", DEFAULT_DETECTORS),
             false_alarm_rate=false_alarm_rate,
@@ -73,6 +77,7 @@ def repair(
         )
         few = stratified_sample(held.trusted, DEFAULT_SAMPLES, child_rng(seed, "trusted"))
         probe = Held(classifier=held.classifier, trusted=few, notes=held.notes)
+        probe, plan = with_banks(probe, plan, shipped_banks(), extend=True)
         audit, examination = audit_held(probe, plan, progress=progress)
         evidence = flagged_evidence(examination)
     mended, record = mend(

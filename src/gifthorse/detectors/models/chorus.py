@@ -114,7 +114,7 @@ class Chorus:
             scores=scores,
             statistic=float(max(loudness[worst], about_all)),
             suspects=np.zeros(0, np.int64) if whole else np.array([worst], dtype=np.int64),
-            triggers=heard["universality"].triggers,
+            triggers=tuple(t for t in heard["universality"].triggers if t.target == worst),
             exhibits=(class_bars(names, scores, worst, "loudness"), *exhibits),
             notes=(
                 f"about {names[worst]!r}: {said}; about the whole model: untargeted "
