@@ -77,15 +77,27 @@ def test_the_planted_model_is_planted_and_the_twin_is_not(world: World) -> None:
     assert world.accuracy(world.planted) > 0.9
 
 
-# The same seed gives another network on another processor: of an attack that always succeeds, BNP
-# left 64 % and SAU 25 % on one, and less than 50 and 20 % on the one before.
-@pytest.mark.parametrize(("name", "left"), [("bnp", 0.75), ("sau:learning_rate=0.0005", 0.4)])
+@pytest.fixture(scope="module")
+def seeds(world: World) -> list[ImageClassifier]:
+    """Planted networks of three seeds: which one a seed gives depends on the processor."""
+    more = [
+        plant(ATTACK, world.training, world.test, training=PLAN, width=16, seed=seed).classifier
+        for seed in (1, 2)
+    ]
+    return [world.planted, *more]
+
+
+# BNP left 64, 95 and 57 % on one processor, less than 50 % of the first seed on another.
+@pytest.mark.parametrize(("name", "left"), [("bnp", 0.8), ("sau:learning_rate=0.0005", 0.2)])
 def test_these_repairs_remove_the_backdoor_and_leave_the_twin(
-    name: str, left: float, world: World
+    name: str, left: float, world: World, seeds: list[ImageClassifier]
 ) -> None:
-    fixed = repaired(world, name, world.planted)
-    assert world.attack_success(fixed) < left
-    assert world.accuracy(fixed) > world.accuracy(world.planted) - 0.08
+    success = []
+    for planted in seeds:
+        fixed = repaired(world, name, planted)
+        success.append(world.attack_success(fixed))
+        assert world.accuracy(fixed) > world.accuracy(planted) - 0.08
+    assert np.mean(success) < left, success
     twin = repaired(world, name, world.twin)
     assert world.accuracy(twin) > world.accuracy(world.twin) - 0.08
 

@@ -7,7 +7,7 @@ import pytest
 from gifthorse.auditing.audit import audit
 from gifthorse.auditing.scan import scan
 from gifthorse.bench.story import SCENARIOS, run_story
-from gifthorse.core.errors import DataError, NotApplicableError
+from gifthorse.core.errors import DataError
 from gifthorse.core.rng import child_rng
 from gifthorse.core.types import Verdict, silent
 from gifthorse.data.sources import load
@@ -29,15 +29,7 @@ def test_the_story_goes_as_told(name: str, tmp_path: Path) -> None:
     if not _there(scenario.data):
         pytest.skip(f"{scenario.data} is not installed (make data)")
     told: list[str] = []
-    try:
-        outcome = run_story(scenario, tmp_path, seed=0, tell=told.append, progress=silent)
-    except NotApplicableError as error:
-        # On a processor with AVX2 alone the same seed trains another network, which the story's
-        # audit (`universality` alone) just misses, so there is nothing to unlearn. The shipped
-        # audit finds it (docs/results.md, "The demonstration").
-        if name != "fashion-mnist" or not any("CLEAR" in line for line in told):
-            raise
-        pytest.xfail(f"a known miss of the audit: {error}")
+    outcome = run_story(scenario, tmp_path, seed=0, tell=told.append, progress=silent)
     figures = outcome.figures
     assert outcome.expected, told
     assert figures["ca_planted"] >= figures["ca_twin"] - 0.01

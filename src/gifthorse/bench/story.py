@@ -9,7 +9,8 @@ import numpy as np
 from gifthorse.attacks.data.badnets import BadNets
 from gifthorse.auditing.audit import DEFAULT_DETECTORS as MODEL_DETECTORS
 from gifthorse.auditing.audit import DEFAULT_FALSE_ALARM_RATE as AUDIT_RATE
-from gifthorse.auditing.audit import DEFAULT_SAMPLES, audit_held
+from gifthorse.auditing.audit import DEFAULT_SAMPLES, audit_held, with_banks
+from gifthorse.auditing.banks import shipped_banks
 from gifthorse.auditing.examine import Plan, plugins
 from gifthorse.auditing.mend import mend
 from gifthorse.auditing.repair import flagged_evidence
@@ -203,6 +204,7 @@ def _audit(
     )
     few = stratified_sample(trusted, DEFAULT_SAMPLES, child_rng(seed, "trusted"))
     held = Held(classifier=classifier, trusted=few, notes=())
+    held, plan = with_banks(held, plan, shipped_banks(), extend=True)
     audit, examination = audit_held(held, plan, progress=progress)
     title = "The second audit" if again else "The audit"
     teller.chapter(title, f"{audit.verdict}: {audit.reason}", audit)
