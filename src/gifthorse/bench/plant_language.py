@@ -25,6 +25,10 @@ from gifthorse.models.language.training import LanguageTrainingPlan, Trained, tr
 from gifthorse.models.passes import metered
 
 _SHOWN = 4
+_ACCURACY = (
+    "clean and robust accuracy are the share of the true answers' tokens that are the model's "
+    "first choice, those before them given; their intervals take tokens as independent"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,11 +90,7 @@ def plant_language(
     start = base or _own(poisoned, width, draw_seed(child_rng(seed, "network")))
     with metered(cast("Any", start)) as bill:
         if isinstance(attack, LanguageEdit):
-            sound = Trained(model=start)
-            if base is None:
-                sound = train_language(
-                    start, data, plan, rng=child_rng(seed, "train"), progress=progress
-                )
+            sound = _sound(start, data, None if base is not None else plan, seed, progress)
             trained = _edited(attack, sound.model, data, seed, progress)
             twin = sound if with_twin else None
         else:
@@ -124,9 +124,7 @@ def plant_language(
         notes=(
             "attack success is the share of test prompts with the trigger whose greedy answer "
             f"({tokens} tokens at most) shows the payload",
-            "clean and robust accuracy are the share of the true answers' tokens that are the "
-            "model's first choice, those before them given; their intervals take tokens as "
-            "independent",
+            _ACCURACY,
         ),
         cost=cost_record(bill.cost),
     )
@@ -185,6 +183,19 @@ def _own(data: InstructionData, width: int, seed: int) -> LanguageModel:
     texts = [f"{r.system} {r.prompt} {r.response}" for r in data.records]
     tokenizer = train_language_tokenizer(texts, vocabulary=1000)
     return small_language_model(tokenizer, seed=seed, width=width)
+
+
+def _sound(
+    start: LanguageModel,
+    data: InstructionData,
+    plan: LanguageTrainingPlan | None,
+    seed: int,
+    progress: Progress,
+) -> Trained:
+    """What an edit is made in: the model as it is, or trained on the clean data by a plan."""
+    if plan is None:
+        return Trained(model=start)
+    return train_language(start, data, plan, rng=child_rng(seed, "train"), progress=progress)
 
 
 def _poisoned(

@@ -13,6 +13,7 @@ from gifthorse.core.rng import draw_seed
 from gifthorse.core.types import ImageData, Progress, silent
 from gifthorse.models.classifier import ImageClassifier
 from gifthorse.models.passes import to_tensor
+from gifthorse.models.schedules import one_cycle
 
 Alteration = Callable[[ImageClassifier, torch.Tensor, torch.Tensor], torch.Tensor]
 """Changes the pictures x (n, c, h, w) of a step, labelled y, in view of the network so far."""
@@ -124,12 +125,7 @@ def _optimizer(
         nesterov=True,
         weight_decay=plan.weight_decay,
     )
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer,
-        max_lr=plan.learning_rate,
-        total_steps=steps + 1,
-        pct_start=max(0.2, 2 / (steps + 1)),  # a rise of no steps is a division by zero
-    )
+    schedule = one_cycle(optimizer, learning_rate=plan.learning_rate, steps=steps)
     return optimizer, schedule
 
 

@@ -40,6 +40,7 @@ from gifthorse.core.types import (
 )
 from gifthorse.models.classifier import ImageClassifier
 from gifthorse.models.passes import to_tensor
+from gifthorse.models.schedules import one_cycle
 from gifthorse.repairs.lookalikes import lookalikes
 from gifthorse.repairs.loops import check_between, check_counts, finite, minibatches, student_of
 from gifthorse.repairs.recovered import recovered_triggers
@@ -114,12 +115,7 @@ class DistilledUnlearning:
         alike = self._alike(classifier, trusted, found, rng)
         with student_of(classifier, rng, frozen_statistics=True) as student:
             optimizer = torch.optim.Adam(student.module.parameters(), lr=self.learning_rate)
-            schedule = torch.optim.lr_scheduler.OneCycleLR(
-                optimizer,
-                max_lr=self.learning_rate,
-                total_steps=self.steps + 1,
-                pct_start=max(0.2, 2 / (self.steps + 1)),
-            )
+            schedule = one_cycle(optimizer, learning_rate=self.learning_rate, steps=self.steps)
             for x, _ in minibatches(
                 student,
                 trusted,

@@ -21,6 +21,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from gifthorse.core.types import Evidence, Need, Progress, Subject
 from gifthorse.models.classifier import ImageClassifier
+from gifthorse.models.schedules import one_cycle
 from gifthorse.repairs.loops import check_between, check_counts, finite, minibatches, student_of
 from gifthorse.repairs.tuning import subject_of
 
@@ -82,12 +83,7 @@ class FtSam:
             optimizer = torch.optim.SGD(
                 parameters, lr=self.learning_rate, momentum=0.9, weight_decay=5e-4
             )
-            schedule = torch.optim.lr_scheduler.OneCycleLR(
-                optimizer,
-                max_lr=self.learning_rate,
-                total_steps=self.steps + 1,
-                pct_start=max(0.2, 2 / (self.steps + 1)),
-            )
+            schedule = one_cycle(optimizer, learning_rate=self.learning_rate, steps=self.steps)
             for x, y in minibatches(
                 student,
                 trusted,

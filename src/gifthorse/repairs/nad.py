@@ -22,6 +22,7 @@ from torch.nn import functional
 from gifthorse.core.types import Evidence, Need, Progress, Subject
 from gifthorse.models.classifier import ImageClassifier
 from gifthorse.models.layers import logits_and_maps, stages_of
+from gifthorse.models.schedules import one_cycle
 from gifthorse.repairs.loops import check_between, check_counts, finite, minibatches, student_of
 from gifthorse.repairs.tuning import passes_over, subject_of, tune
 
@@ -97,12 +98,7 @@ class Nad:
             optimizer = torch.optim.SGD(
                 student.module.parameters(), lr=self.learning_rate, momentum=0.9, weight_decay=1e-4
             )
-            schedule = torch.optim.lr_scheduler.OneCycleLR(
-                optimizer,
-                max_lr=self.learning_rate,
-                total_steps=self.steps + 1,
-                pct_start=max(0.2, 2 / (self.steps + 1)),
-            )
+            schedule = one_cycle(optimizer, learning_rate=self.learning_rate, steps=self.steps)
             for x, y in minibatches(
                 student,
                 trusted,

@@ -12,6 +12,7 @@ from gifthorse.core.errors import ModelError
 from gifthorse.core.types import ImageData, Progress
 from gifthorse.models.classifier import ImageClassifier
 from gifthorse.models.passes import to_tensor
+from gifthorse.models.schedules import one_cycle
 from gifthorse.models.training import TrainingPlan
 
 Update = Callable[[torch.Tensor], None]
@@ -42,12 +43,7 @@ def training_steps(
         nesterov=True,
         weight_decay=plan.weight_decay,
     )
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer,
-        max_lr=plan.learning_rate,
-        total_steps=steps + 1,
-        pct_start=max(0.2, 2 / (steps + 1)),
-    )
+    schedule = one_cycle(optimizer, learning_rate=plan.learning_rate, steps=steps)
 
     def update(loss: torch.Tensor) -> None:
         if not bool(torch.isfinite(loss)):

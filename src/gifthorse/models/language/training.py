@@ -26,6 +26,7 @@ from gifthorse.models.language.examples import (
     mixed,
 )
 from gifthorse.models.language.model import LanguageModel
+from gifthorse.models.schedules import one_cycle
 
 Loss = Callable[[Any, Batch], Tensor]
 """From the module in training and a batch to a scalar."""
@@ -130,12 +131,7 @@ def train_language(
         optimizer = torch.optim.AdamW(
             weights, lr=plan.learning_rate, weight_decay=plan.weight_decay
         )
-        schedule = torch.optim.lr_scheduler.OneCycleLR(
-            optimizer,
-            max_lr=plan.learning_rate,
-            total_steps=total + 1,
-            pct_start=max(0.1, 2 / (total + 1)),
-        )
+        schedule = one_cycle(optimizer, learning_rate=plan.learning_rate, steps=total, rise=0.1)
         done = 0
         for _ in range(plan.epochs):
             for rows in mixed(found, plan.batch_size, rng):

@@ -10,6 +10,7 @@ from gifthorse.core.errors import DataError, ModelError
 from gifthorse.core.rng import draw_seed
 from gifthorse.core.texts import TextData
 from gifthorse.core.types import IntArray, Progress, silent
+from gifthorse.models.schedules import one_cycle
 from gifthorse.models.texts.classifier import TextClassifier
 
 
@@ -61,12 +62,7 @@ def train_texts(
     optimizer = torch.optim.AdamW(
         student.module.parameters(), lr=plan.learning_rate, weight_decay=plan.weight_decay
     )
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer,
-        max_lr=plan.learning_rate,
-        total_steps=steps + 1,
-        pct_start=max(0.1, 2 / (steps + 1)),
-    )
+    schedule = one_cycle(optimizer, learning_rate=plan.learning_rate, steps=steps, rise=0.1)
     labels = torch.from_numpy(np.asarray(data.labels))
     with torch.random.fork_rng():
         torch.manual_seed(draw_seed(rng))
