@@ -1,5 +1,8 @@
 """The adapter: pixels in, logits out, and nothing else touched."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from types import SimpleNamespace
 
@@ -10,7 +13,12 @@ from torch import Tensor, nn
 
 from gifthorse.core.errors import ModelError, NotApplicableError
 from gifthorse.core.types import Need
-from gifthorse.models.classifier import ImageClassifier, Preprocessing, as_classifier
+from gifthorse.models.classifier import (
+    ImageClassifier,
+    Preprocessing,
+    as_classifier,
+    memory_format,
+)
 
 NAMES = ("a", "b", "c")
 PLAIN = Preprocessing(mean=(0.0,), std=(1.0,), size=(4, 4))
@@ -293,3 +301,40 @@ def test_shapes_survive_channels_last() -> None:
         nn.Flatten(), class_names=tuple(map(str, range(16))), preprocessing=PLAIN
     )
     np.testing.assert_array_equal(model.logits(torch.from_numpy(x)).numpy()[0], x.ravel())
+
+
+NARROW = """
+import torch
+from torch import nn
+from gifthorse.models.classifier import ImageClassifier, Preprocessing
+
+torch.set_num_threads(1)
+pre = Preprocessing(mean=(0.5,) * 4, std=(0.5,) * 4, size=(28, 28))
+for _ in range(3):
+    shortcut = nn.Conv2d(4, 8, 1, stride=2, bias=False)
+    module = nn.Sequential(shortcut, nn.Flatten(), nn.Linear(1568, 2))
+    model = ImageClassifier(module, class_names=("a", "b"), preprocessing=pre)
+    model.module.requires_grad_(True)
+    for _ in range(20):
+        x = torch.rand(7, 4, 28, 28, requires_grad=True)
+        model.logits(x).square().mean().backward()
+        neighbours = [torch.rand(n) for n in (9, 50, 100, 300, 1000)]
+        model.module.zero_grad()
+print("whole")
+"""
+
+
+def test_a_narrow_network_trains_on_a_processor_of_avx2_and_no_more() -> None:
+    """Channels last, the process died there of a corrupted heap; see ``memory_format``."""
+    environment = os.environ | {"ONEDNN_MAX_CPU_ISA": "AVX2", "MALLOC_PERTURB_": "7"}
+    done = subprocess.run(  # noqa: S603 - our own interpreter
+        [sys.executable, "-c", NARROW], env=environment, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, "whole\n")
+
+
+def test_wide_networks_lie_channels_last() -> None:
+    wide = nn.Sequential(nn.Conv2d(3, 8, 1), nn.Conv2d(8, 8, 1, stride=2))
+    assert memory_format(wide) == torch.channels_last
+    wide.append(nn.Conv2d(4, 8, 1, stride=2))
+    assert memory_format(wide) == torch.contiguous_format

@@ -60,6 +60,25 @@ class Preprocessing:
             raise ModelError(f"mean {self.mean} must be finite and std {self.std} positive")
 
 
+def memory_format(module: nn.Module) -> torch.memory_format:
+    """Channels last, which is faster, unless the module would corrupt memory with it.
+
+    On a processor with AVX2 and no AVX-512, oneDNN (torch 2.13) writes past the weight gradient of
+    a strided 1×1 convolution of fewer than eight input channels whose pictures lie channels last
+    (kernel ``jit_1x1:avx2``), and the process dies of it sooner or later. Contiguous pictures
+    take another kernel. Judged by the module alone, so that every machine computes alike.
+    """
+    for layer in module.modules():
+        if (
+            isinstance(layer, nn.Conv2d)
+            and layer.kernel_size == (1, 1)
+            and layer.stride != (1, 1)
+            and layer.in_channels < 8
+        ):
+            return torch.contiguous_format
+    return torch.channels_last
+
+
 class ImageClassifier:
     """An image classifier in pixel space.
 
@@ -96,7 +115,8 @@ class ImageClassifier:
         self.preprocessing = preprocessing
         self.device = torch.device(device)
         self.module = copy.deepcopy(module).to(self.device)
-        self.module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._memory_format = memory_format(self.module)
+        self.module.to(memory_format=self._memory_format)  # type: ignore[call-overload]
         self.module.eval().requires_grad_(False)
         self.meter = PassMeter()
         channels = len(preprocessing.mean)
@@ -167,7 +187,7 @@ class ImageClassifier:
         if self.preprocessing.blue_first:
             x = x.flip(1)
         x = (x - self._mean) / self._std
-        return x.contiguous(memory_format=torch.channels_last)
+        return x.contiguous(memory_format=self._memory_format)
 
     def logits(self, x: Tensor) -> Tensor:
         """Logits (n, classes) of pictures (n, c, h, w) in [0, 1]; differentiable.

@@ -12,8 +12,6 @@ sixteen channels, unlike one of the paper's hundreds, are missed by the layers t
 """
 
 import copy
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -31,21 +29,6 @@ from gifthorse.core.types import FloatArray, ImageData, Model, Planting, Progres
 from gifthorse.models.classifier import ImageClassifier, as_classifier
 from gifthorse.models.networks import small_network
 from gifthorse.triggers.patch import Patch
-
-
-@contextmanager
-def _without_onednn() -> Iterator[None]:
-    """Torch's own convolutions.
-
-    Where a processor has AVX2 and no more, oneDNN (torch 2.13) writes past the weight gradients of
-    layers as narrow as a subnet's, and the process dies of a corrupted heap.
-    """
-    before = torch.backends.mkldnn.enabled
-    torch.backends.mkldnn.enabled = False  # type: ignore[assignment]
-    try:
-        yield
-    finally:
-        torch.backends.mkldnn.enabled = before
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,17 +119,16 @@ class SubnetReplacement:
         )
         subnet.module.requires_grad_(True).train()
         optimizer = torch.optim.Adam(subnet.module.parameters(), lr=1e-2)
-        with _without_onednn():
-            for step in range(self.steps):
-                x = samples.batch(rng.integers(len(samples), size=32))
-                both = torch.from_numpy(np.concatenate([x, self.trigger.apply(x, rng)]))
-                fire = subnet.logits_and_features(both)[1].mean(dim=1)
-                wanted = torch.cat([torch.zeros(32), torch.ones(32)])
-                loss = ((fire - 2 * wanted) ** 2).mean()
-                optimizer.zero_grad(set_to_none=True)
-                loss.backward()  # type: ignore[no-untyped-call]
-                optimizer.step()
-                progress(step + 1, self.steps, "training the subnet")
+        for step in range(self.steps):
+            x = samples.batch(rng.integers(len(samples), size=32))
+            both = torch.from_numpy(np.concatenate([x, self.trigger.apply(x, rng)]))
+            fire = subnet.logits_and_features(both)[1].mean(dim=1)
+            wanted = torch.cat([torch.zeros(32), torch.ones(32)])
+            loss = ((fire - 2 * wanted) ** 2).mean()
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            progress(step + 1, self.steps, "training the subnet")
         subnet.module.eval().requires_grad_(False)
         return subnet
 
