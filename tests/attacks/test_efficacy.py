@@ -41,7 +41,7 @@ EASY = [
     "multi_target:rate=0.3",
     "photo_filter:rate=0.15,look=kelvin",
     "adaptive_patch:rate=0.15,cover_rate=0.1,opacity=0.9",
-    "label_consistent:rate=0.15,bound=0.3,size=4",
+    "label_consistent:rate=0.2,bound=0.5,size=5",
     "blind",
     "subnet_replacement",
 ]
@@ -53,18 +53,23 @@ SLOW = [
     "combined:rate=0.1",
     "composite:rate=0.1",
     "sleeper_agent:rate=0.2,bound=0.5,size=8",
-    "label_consistent:rate=0.15,bound=0.3,size=4,surrogate=robust",
+    "label_consistent:rate=0.2,bound=0.5,size=5,surrogate=robust",
 ]
-CASES = [*EASY, *(pytest.param(text, marks=pytest.mark.slow) for text in SLOW)]
+# One network of one seed is another one on the next processor; the slow cases take three.
+CASES = [
+    *((text, (3,)) for text in EASY),
+    *(pytest.param((text, (3, 4, 5)), marks=pytest.mark.slow) for text in SLOW),
+]
 
 
-def title(text: object) -> str:
-    name, _, options = str(text).partition(":")
+def title(case: tuple[str, tuple[int, ...]]) -> str:
+    text, _ = case
+    name, _, options = text.partition(":")
     return f"{name}-robust" if "robust" in options else name
 
 
-@pytest.mark.parametrize("text", CASES, ids=title)
-def test_the_planted_model_obeys_and_the_clean_twin_does_not(text: str) -> None:
+def rates(text: str, seed: int) -> tuple[float, float, float, float]:
+    """CA and ASR of the planted network, then of its clean twin."""
     made: Any = build("attacks", parse_spec(text))
     planted = plant(
         made,
@@ -73,12 +78,26 @@ def test_the_planted_model_obeys_and_the_clean_twin_does_not(text: str) -> None:
         training=TrainingPlan(epochs=6, batch_size=32),
         with_twin=True,
         width=8,
-        seed=3,
+        seed=seed,
     )
     record = planted.record
     assert record.twin_clean_accuracy is not None
     assert record.twin_attack_success_rate is not None
-    assert record.twin_clean_accuracy.value > 0.95
-    assert record.clean_accuracy.value > 0.85
-    assert record.attack_success_rate.value > 0.8
-    assert record.twin_attack_success_rate.value < 0.3
+    return (
+        record.clean_accuracy.value,
+        record.attack_success_rate.value,
+        record.twin_clean_accuracy.value,
+        record.twin_attack_success_rate.value,
+    )
+
+
+@pytest.mark.parametrize("case", CASES, ids=title)
+def test_the_planted_model_obeys_and_the_clean_twin_does_not(
+    case: tuple[str, tuple[int, ...]],
+) -> None:
+    text, seeds = case
+    ca, asr, twin_ca, twin_asr = np.mean([rates(text, seed) for seed in seeds], axis=0)
+    assert twin_ca > 0.95
+    assert ca > 0.85
+    assert asr > 0.8
+    assert twin_asr < 0.3
