@@ -28,6 +28,7 @@ from gifthorse.core.types import (
     Evidence,
     ImageData,
     IntArray,
+    Need,
     Progress,
     Subject,
     silent,
@@ -60,7 +61,7 @@ def mend(
         trusted: Pictures that the user vouches for, with the model's classes as labels, at least
             two of every class that occurs.
         repair: The plugin.
-        evidence: Of the audit that flagged the model.
+        evidence: Of the audit that flagged the model; for a repair that needs its triggers.
         allowed_drop: How much accuracy on the held-back pictures may fall, in [0, 1].
         held_back: Share of the trusted pictures that is kept from the repair, in (0, 1).
         seed: Of the split and of the repair.
@@ -115,7 +116,9 @@ def mend(
 
 
 def _check_needs(classifier: ImageClassifier, trusted: ImageData, repair: Repair) -> None:
-    missing = sorted(need.value for need in repair.needs - classifier.offers - _given(trusted))
+    # Without triggers a repair that acts on them refuses by itself, and says what to run first.
+    given = classifier.offers | Subject(trusted=trusted).offers | {Need.TRIGGERS}
+    missing = sorted(need.value for need in repair.needs - given)
     if missing:
         raise NotApplicableError(f"the repair needs {', '.join(missing)}, which was not given")
 
@@ -167,7 +170,7 @@ def _repaired(
     try:
         model = repair.repair(
             Subject(model=classifier, trusted=tuning).granting(repair.needs),
-            evidence,
+            evidence if Need.TRIGGERS in repair.needs else (),
             rng=child_rng(seed, "mend", "repair"),
             progress=progress,
         )
@@ -188,10 +191,6 @@ def _measured(repaired: ImageClassifier, held: ImageData, progress: Progress) ->
 def _spent_on(repaired: ImageClassifier) -> Cost:
     meter = repaired.meter
     return Cost(forward_passes=meter.forward, backward_passes=meter.backward)
-
-
-def _given(trusted: ImageData) -> frozenset[object]:
-    return Subject(trusted=trusted).offers
 
 
 def _check_options(allowed_drop: float, held_back: float) -> None:

@@ -16,13 +16,11 @@ from gifthorse.auditing.subjects import Classifiers, Held, Pictures, hold
 from gifthorse.core.errors import DataError
 from gifthorse.core.record import AuditRecord, RepairRecord
 from gifthorse.core.rng import child_rng
-from gifthorse.core.types import Evidence, Progress, Verdict, silent
+from gifthorse.core.types import Evidence, Need, Progress, Verdict, silent
 from gifthorse.data.splits import stratified_sample
 from gifthorse.models.classifier import ImageClassifier
 
 DEFAULT_REPAIR = "unlearning"
-AUDITED_REPAIRS = (DEFAULT_REPAIR, "distilled_unlearning")
-"""Those that act on what an audit recovered."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,8 +44,9 @@ def repair(
 ) -> Repaired:
     """Repair an image classifier with trusted pictures.
 
-    ``unlearning`` and ``distilled_unlearning`` audit the model first, as ``audit`` does, and
-    unlearn the trigger that this recovers; the other methods need no audit.
+    A method that needs the triggers that an audit recovers (``unlearning``,
+    ``distilled_unlearning``) gets them: the model is audited first, as ``audit`` does it. The
+    other methods need no audit, and none is made.
 
     Args:
         model: A model directory, ``hub:OWNER/NAME`` or an ``ImageClassifier``.
@@ -55,12 +54,12 @@ def repair(
             decide whether the repair is accepted. Some hundreds are better than one hundred.
         method: Plugin name, with options as ``name:option=value,…``.
         allowed_drop: Clean accuracy on the held-back half that may be lost, in [0, 1].
-        false_alarm_rate: Of the audit before ``unlearning``.
+        false_alarm_rate: Of that audit.
         seed: Of all randomness.
         progress: Called during long work.
 
     Raises:
-        NotApplicableError: ``unlearning`` and the audit does not flag the model.
+        NotApplicableError: The method needs triggers and the audit does not flag the model.
         ModelError, DataError, SpecError: The input does not fit.
     """
     if not 0 <= allowed_drop <= 1:
@@ -69,7 +68,7 @@ def repair(
     held = hold(model, trusted, samples=None, seed=seed)
     assert held.trusted is not None  # noqa: S101 - trusted pictures are required here
     audit, evidence = None, []
-    if method.partition(":")[0].replace("-", "_") in AUDITED_REPAIRS:
+    if Need.TRIGGERS in plugin.needs:
         plan = Plan(
             detectors=plugins("detectors", DEFAULT_DETECTORS),
             false_alarm_rate=false_alarm_rate,

@@ -36,6 +36,7 @@ class Need(StrEnum):
     UPDATES = "updates of clients"
     BASE = "a base model"
     PAYLOADS = "texts that an audit recovered"
+    TRIGGERS = "triggers that an audit recovered"
 
 
 class Unit(StrEnum):

@@ -70,7 +70,9 @@ class DistilledUnlearning:
         ValueError: An option out of its range.
     """
 
-    needs: ClassVar[frozenset[Need]] = frozenset({Need.WEIGHTS, Need.GRADIENTS, Need.TRUSTED})
+    needs: ClassVar[frozenset[Need]] = frozenset(
+        {Need.WEIGHTS, Need.GRADIENTS, Need.TRUSTED, Need.TRIGGERS}
+    )
     paper: ClassVar[str] = "our own; after Wang et al. 2019 (Neural Cleanse) and Hinton et al. 2015"
 
     triggers: int = 2

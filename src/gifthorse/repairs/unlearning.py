@@ -61,7 +61,9 @@ class Unlearning:
         ValueError: An option out of its range.
     """
 
-    needs: ClassVar[frozenset[Need]] = frozenset({Need.WEIGHTS, Need.GRADIENTS, Need.TRUSTED})
+    needs: ClassVar[frozenset[Need]] = frozenset(
+        {Need.WEIGHTS, Need.GRADIENTS, Need.TRUSTED, Need.TRIGGERS}
+    )
     paper: ClassVar[str] = "Wang et al. 2019, Neural Cleanse, IEEE S&P, section VI-C"
 
     share: float = 0.2

@@ -104,8 +104,12 @@ def refuses_what_lacks_a_need(kind: str, name: str, bench: Workbench) -> None:
         else:
             plugin.inspect(subject, rng=np.random.default_rng(0), progress=silent)
 
-    for need, poorer in _poorer(bench.subject.granting(plugin.needs), plugin.needs):
+    granted = bench.subject.granting(plugin.needs)
+    for need, poorer in _poorer(granted, plugin.needs):
         _must_refuse(functools.partial(attempt, poorer), f"{name} without {need}")
+    if Need.TRIGGERS in plugin.needs:
+        bare = functools.partial(plugin.repair, granted, [], rng=np.random.default_rng(0))
+        _must_refuse(functools.partial(bare, progress=silent), f"{name} without triggers")
 
 
 def repairs_a_copy_and_a_seed_decides_it(kind: str, name: str, bench: Workbench) -> None:
@@ -172,11 +176,12 @@ def _inspect(detector: Any, subject: Subject, noise: int) -> Evidence | None:
 def _repair(repair: Any, subject: Subject, bench: Workbench, noise: int) -> ImageClassifier | None:
     torch.manual_seed(noise)
     rng = np.random.default_rng(3)
+    evidence = [bench.evidence] if Need.TRIGGERS in repair.needs else []
     if subject.model is None or (Need.TRUSTED in repair.needs and subject.trusted is None):
-        repair.repair(subject, [bench.evidence], rng=rng, progress=silent)
+        repair.repair(subject, evidence, rng=rng, progress=silent)
         return None
     try:
-        made = repair.repair(subject, [bench.evidence], rng=rng, progress=silent)
+        made = repair.repair(subject, evidence, rng=rng, progress=silent)
     except NotApplicableError as refused:
         require(len(str(refused)) > 10, "a refusal without a reason")
         return None
