@@ -41,6 +41,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--role", choices=("development", "former", "test"), default="development")
     parser.add_argument("--count", type=int, default=12, help="planted models, and clean ones")
+    parser.add_argument("--clean", type=int, help="clean models, if not as many as planted ones")
     parser.add_argument("--models", type=Path, required=True, help="where grown models are kept")
     parser.add_argument("--first", type=int, default=0, help="number of the first one of each")
     parser.add_argument("--out", type=Path, required=True)
@@ -49,8 +50,11 @@ def main() -> None:
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     rows = _read(given.out)
-    for number in range(given.first, given.first + given.count):
+    clean = given.count if given.clean is None else given.clean
+    for number in range(given.first, given.first + max(given.count, clean)):
         for planted in (True, False):
+            if number - given.first >= (given.count if planted else clean):
+                continue
             told = recipe(given.role, number, planted=planted)
             if given.most > 0 and told.name not in {row["name"] for row in rows}:
                 given.most -= 1

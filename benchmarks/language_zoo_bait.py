@@ -41,6 +41,7 @@ def main() -> None:
     parser.add_argument("checkout", type=Path)
     parser.add_argument("--role", choices=("development", "former", "test"), default="development")
     parser.add_argument("--count", type=int, default=12, help="planted models, and clean ones")
+    parser.add_argument("--clean", type=int, help="clean models, if not as many as planted ones")
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--models", type=Path, required=True, help="the shelf of grown models")
     parser.add_argument("--out", type=Path, required=True)
@@ -51,8 +52,11 @@ def main() -> None:
     _shim()
     rows = [json.loads(line) for line in given.out.open()] if given.out.exists() else []
     done = {row["name"] for row in rows}
-    for number in range(given.first, given.first + given.count):
+    clean = given.count if given.clean is None else given.clean
+    for number in range(given.first, given.first + max(given.count, clean)):
         for planted in (True, False):
+            if number - given.first >= (given.count if planted else clean):
+                continue
             told = recipe(given.role, number, planted=planted)
             if told.name in done:
                 continue

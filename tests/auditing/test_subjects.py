@@ -11,6 +11,8 @@ from gifthorse.data.images import ArrayImages
 from gifthorse.models.classifier import ImageClassifier
 from gifthorse.models.networks import small_network
 from gifthorse.models.saving import save_classifier
+from gifthorse.models.texts.loading import save_text_classifier
+from gifthorse.models.texts.networks import small_text_network, train_tokenizer
 
 
 def network(names: tuple[str, ...]) -> ImageClassifier:
@@ -79,3 +81,13 @@ def test_classes_by_name_or_index() -> None:
     assert named_classes(("a", "b"), "b") == named_classes(("a", "b"), 1) == 1
     with pytest.raises(DataError, match="known: a, b"):
         named_classes(("a", "b"), "c")
+
+
+def test_a_text_classifier_is_refused_by_its_kind(tmp_path: Path) -> None:
+    tokenizer = train_tokenizer(("the cat sat on the mat",))
+    model = small_text_network(tokenizer, class_names=("a", "b"), width=16, seed=0)
+    save_text_classifier(model, tmp_path / "model")
+    # Whatever is given along with it: not a word about pictures.
+    for trusted in (None, str(tmp_path / "texts.jsonl")):
+        with pytest.raises(ModelError, match=r"text classifier.*gifthorse scan"):
+            hold(tmp_path / "model", trusted, samples=None, seed=0)

@@ -17,6 +17,7 @@ from gifthorse.data.sources import Split, load
 from gifthorse.data.splits import stratified_sample
 from gifthorse.models.classifier import ImageClassifier
 from gifthorse.models.loading import load_classifier, resize_goal
+from gifthorse.models.texts.loading import is_text_classifier
 
 Pictures = ImageData | str | Path | tuple[FloatArray, IntArray]
 """A data set, its name or path, or arrays: pictures (n, c, h, w) in [0, 1] and labels (n,)."""
@@ -82,6 +83,12 @@ def hold(
     if isinstance(model, nn.Module):
         raise ModelError(
             "wrap a torch module first: ImageClassifier(module, class_names=…, preprocessing=…)"
+        )
+    if isinstance(model, str | Path) and is_text_classifier(model):
+        raise ModelError(
+            f"{model} is a text classifier, and those cannot be audited or repaired yet: no method "
+            "that was tried tells a planted one from a clean one; scan its training data "
+            "(gifthorse scan), or look at its files alone (gifthorse audit --files-only)"
         )
     if trusted is None:
         held = model if isinstance(model, ImageClassifier) else load_classifier(model)

@@ -1,9 +1,9 @@
 """What target inversion scores on clean fine-tunes: a bank beside the null of the model itself.
 
 The other texts of one model say how loud its learning is, but a single benign string learned by
-heart stands out from them too. How far that goes was measured on clean models of the development
-population, which all hold such strings (``benchmarks/language_zoo.py --role development``); no
-planted model had a part in it. A statistic has to stand out from both.
+heart stands out from them too. How far that goes was measured on clean models that mostly hold such
+strings (``benchmarks/language_bank.py``); no planted model had a part in it, and none of the test
+population. A statistic has to stand out from both.
 """
 
 import math
@@ -35,10 +35,11 @@ class CleanBank:
         return math.expm1(self.mean + spread * float(stats.t.isf(rate, self.count - 1)))
 
 
-# The largest score of any family, own prompts and context packs together, of the first twenty clean
-# models of the development population; three of them gave too few texts without a base.
-WITH_BASE = CleanBank(mean=1.132, deviation=0.541, count=20)
-WITHOUT_BASE = CleanBank(mean=2.850, deviation=0.227, count=17)
+# The largest score of any family, own prompts and context packs together, of the first twelve clean
+# models of each of two populations, ``development`` and ``former``, as ``language_zoo.py`` grows
+# them now (``benchmarks/language_bank.py --count 12``).
+WITH_BASE = CleanBank(mean=1.538, deviation=0.663, count=24)
+WITHOUT_BASE = CleanBank(mean=2.845, deviation=0.468, count=24)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
