@@ -91,6 +91,7 @@ def rates(text: str, seed: int) -> tuple[float, float, float, float]:
     )
 
 
+@pytest.mark.efficacy
 @pytest.mark.parametrize("case", CASES, ids=title)
 def test_the_planted_model_obeys_and_the_clean_twin_does_not(
     case: tuple[str, tuple[int, ...]],

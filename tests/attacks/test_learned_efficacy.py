@@ -54,6 +54,7 @@ EASY = [
 ]
 
 
+@pytest.mark.efficacy
 @pytest.mark.parametrize("text", EASY, ids=lambda t: t.split(":")[0])
 def test_the_planted_model_obeys_and_the_clean_twin_does_not(text: str) -> None:
     record = planted(text).record

@@ -102,6 +102,7 @@ def test_the_planted_model_is_planted(world: World) -> None:
     assert world.attack_success(world.twin) < 0.05
 
 
+@pytest.mark.efficacy("planted", of=Unlearning)
 def test_unlearning_removes_the_backdoor(world: World) -> None:
     evidence = recovered(world.planted, world.trusted)
     model, record = mend(world.planted, world.trusted, Unlearning(), [evidence], allowed_drop=GATE)
@@ -118,6 +119,7 @@ def test_the_baselines_keep_the_accuracy(world: World, repair: Repair) -> None:
     assert world.accuracy(world.planted) - world.accuracy(model) <= 0.02
 
 
+@pytest.mark.efficacy("twin")
 @pytest.mark.parametrize("repair", [FineTuning(), FinePruning(), Unlearning()])
 @pytest.mark.parametrize("count", [1000, 100])
 def test_a_clean_twin_loses_little_or_the_repair_is_refused(

@@ -4,21 +4,11 @@ import re
 from pathlib import Path
 
 import pytest
+from tests.shipped import shipped
 
 from gifthorse.bench.study import read_study
-from gifthorse.core.registry import names, plugin_class
 
 ROOT = Path(__file__).parents[2]
-OF_TEXTS = {"text_trigger", "response_trigger"}
-
-
-def shipped(kind: str) -> set[str]:
-    """Built-in methods of a kind that judge, change or attack picture classifiers."""
-    return {
-        name
-        for name in names(kind)
-        if name not in OF_TEXTS and plugin_class(kind, name).__module__.startswith("gifthorse.")
-    }
 
 
 @pytest.mark.parametrize("kind", ["attacks", "detectors", "repairs"])

@@ -1,7 +1,7 @@
 """Defences on a planted signs model and on its clean twin. Only these tests know what is planted.
 
 Methods that do not reach their paper's effect on this small setting are held to their harmlessness;
-docs/results.md says which and by how much.
+docs/results/weak-defences.md says which and by how much.
 """
 
 import dataclasses
@@ -24,6 +24,7 @@ from gifthorse.metrics.rates import agreement, roc_auc
 from gifthorse.models.classifier import ImageClassifier
 from gifthorse.models.passes import extract_features, predict
 from gifthorse.models.training import TrainingPlan
+from gifthorse.repairs import bti_dbf_u
 
 pytestmark = pytest.mark.slow
 
@@ -88,6 +89,7 @@ def seeds(world: World) -> list[ImageClassifier]:
 
 
 # BNP left 64, 95 and 57 % on one processor, less than 50 % of the first seed on another.
+@pytest.mark.efficacy
 @pytest.mark.parametrize(("name", "left"), [("bnp", 0.8), ("sau:learning_rate=0.0005", 0.2)])
 def test_these_repairs_remove_the_backdoor_and_leave_the_twin(
     name: str, left: float, world: World, seeds: list[ImageClassifier]
@@ -111,6 +113,8 @@ def test_these_repairs_remove_the_backdoor_and_leave_the_twin(
         ("anp", 0.1),
         ("rnp", 0.12),
         ("nad", 0.12),
+        # Measured: 2.4 and 2.3 points (docs/results.md).
+        ("bti_dbf_u", 0.06),
     ],
 )
 def test_these_repairs_are_at_least_harmless(name: str, price: float, world: World) -> None:
@@ -119,6 +123,36 @@ def test_these_repairs_are_at_least_harmless(name: str, price: float, world: Wor
         assert world.accuracy(fixed) > world.accuracy(model) - price
 
 
+class Stamper(torch.nn.Module):
+    """In place of what BTI-DBF would paint: the attacker's own trigger, or nothing."""
+
+    def __init__(self, *, real: bool) -> None:
+        super().__init__()
+        self.real = real
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if not self.real:
+            return x
+        return torch.from_numpy(ATTACK.trigger.apply(x.numpy(), child_rng(0, "stamp")))
+
+
+def test_bti_dbf_u_unlearns_the_trigger_once_that_is_what_is_painted(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its unlearning works here; the trigger that it should unlearn is what it does not find."""
+
+    def left(*, real: bool) -> float:
+        stamper = Stamper(real=real)
+        monkeypatch.setattr(bti_dbf_u, "backdoor_painter", lambda *_, **__: stamper)
+        fixed = repaired(world, "bti_dbf_u:mask_steps=1", world.planted)
+        assert world.accuracy(fixed) > world.accuracy(world.planted) - 0.06
+        return world.attack_success(fixed)
+
+    assert left(real=True) < 0.1
+    assert left(real=False) > 0.9
+
+
+@pytest.mark.efficacy
 @pytest.mark.parametrize(("name", "most"), [("linear_weights", 0.1), ("mm_bd", 0.5)])
 def test_data_free_detectors_rank_the_target_first_and_leave_the_twin(
     name: str, most: float, world: World
@@ -138,6 +172,7 @@ def test_data_free_detectors_rank_the_target_first_and_leave_the_twin(
     assert p_twin > max(0.1, p_planted)
 
 
+@pytest.mark.efficacy
 @pytest.mark.parametrize("name", ["scale_up", "ted", "strip:overlays=20"])
 def test_triggered_inputs_score_higher_before_the_planted_model_only(
     name: str, world: World
@@ -169,6 +204,7 @@ def test_the_guard_keeps_its_rate_and_flags_triggers(world: World) -> None:
     assert flagged(stamped) > 0.8
 
 
+@pytest.mark.efficacy
 @pytest.mark.parametrize("name", ["scan", "spectre"])
 def test_poisoned_samples_are_found_at_two_percent_and_the_clean_data_is_not_worse(
     name: str, world: World, few: tuple[Subject, np.ndarray[tuple[int], np.dtype[np.bool_]]]

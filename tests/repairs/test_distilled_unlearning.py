@@ -100,6 +100,7 @@ def struck(model: ImageClassifier, data: ArrayImages, rng: np.random.Generator) 
         return float((model.logits(torch.from_numpy(x)).argmax(1) == 0).float().mean())
 
 
+@pytest.mark.efficacy("planted", of=DistilledUnlearning)
 def test_found_in_one_place_and_gone_everywhere() -> None:
     rng = np.random.default_rng(1)
     model, data = world(bonus=30.0)
@@ -113,6 +114,7 @@ def test_found_in_one_place_and_gone_everywhere() -> None:
     assert struck(model, data, rng) > 0.9  # the given one is not changed
 
 
+@pytest.mark.efficacy("twin", of=DistilledUnlearning)
 def test_a_clean_model_stays_as_it_is() -> None:
     model, data = world(bonus=0.0)
     subject = Subject(model=model, trusted=data)

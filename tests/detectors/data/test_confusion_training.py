@@ -52,6 +52,7 @@ def test_what_is_missing_is_named() -> None:
         SHORT.inspect(Subject(suspect=BENCH.suspect, trusted=large), rng=rng, progress=silent)
 
 
+@pytest.mark.efficacy(of=ConfusionTraining)
 def test_poison_is_fitted_longest_and_clean_data_shows_nothing() -> None:
     rng = np.random.default_rng
     found = SHORT.inspect(

@@ -31,6 +31,7 @@ def seen(seed: int, *, apart: float) -> tuple[Evidence, float]:
     return evidence, Cube().null(evidence).p_value(evidence.statistic)
 
 
+@pytest.mark.efficacy("planted", of=Cube)
 @pytest.mark.parametrize("seed", [0, 1])
 def test_a_cluster_of_its_own_is_found(seed: int) -> None:
     evidence, p_value = seen(seed, apart=12.0)
@@ -38,6 +39,7 @@ def test_a_cluster_of_its_own_is_found(seed: int) -> None:
     assert len(evidence.suspects) >= 50
 
 
+@pytest.mark.efficacy("twin", of=Cube)
 @pytest.mark.parametrize("seed", [0, 1])
 def test_one_cloud_a_class_is_left_alone(seed: int) -> None:
     _, p_value = seen(seed, apart=0.0)

@@ -49,6 +49,7 @@ def labels_of(subject: Subject) -> IntArray:
     return subject.suspect.labels
 
 
+@pytest.mark.efficacy
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("detector", [Scan(), Spectre(expected_poison=0.1)])
 def test_planted_features_are_found_and_the_twin_is_clear(
@@ -102,6 +103,7 @@ def images(x: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> ArrayImages:
     return ArrayImages.from_floats(x, labels, name="waves", class_names=("a", "b"))
 
 
+@pytest.mark.efficacy(of=Frequency)
 def test_sharp_marks_on_smooth_pictures_are_found_and_the_twin_is_clear() -> None:
     trusted, clean = images(smooth(240, 1)), smooth(200, 2)
     marked = clean.copy()

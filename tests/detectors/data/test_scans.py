@@ -34,6 +34,7 @@ def p_value(scan: Scan, evidence: Evidence) -> float:
     return scan.null(evidence).p_value(evidence.statistic)
 
 
+@pytest.mark.efficacy("planted")
 @pytest.mark.parametrize("scan", BOTH, ids=lambda s: type(s).__name__)
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_finds_the_planted_cluster(scan: Scan, seed: int) -> None:
@@ -46,6 +47,7 @@ def test_finds_the_planted_cluster(scan: Scan, seed: int) -> None:
     assert (found & ~case.poisoned).sum() <= 0.005 * (~case.poisoned).sum()
 
 
+@pytest.mark.efficacy("twin")
 @pytest.mark.parametrize("scan", VARIANTS, ids=repr)
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_clean_twin_is_not_flagged(scan: Scan, seed: int) -> None:

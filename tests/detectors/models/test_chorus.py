@@ -17,6 +17,7 @@ def heard(model: ImageClassifier, trusted: ArrayImages, seed: int = 0) -> Eviden
     return Chorus(samples=60).inspect(subject, rng=np.random.default_rng(seed), progress=silent)
 
 
+@pytest.mark.efficacy(of=Chorus)
 @pytest.mark.parametrize("seed", [0, 1])
 def test_the_planted_class_is_loudest_and_the_twin_is_quieter(
     make: Make, trusted: ArrayImages, seed: int

@@ -55,6 +55,7 @@ def sent(model: ImageClassifier, x: FloatArray) -> IntArray:
         return np.asarray(model.logits(torch.from_numpy(x)).argmax(1).numpy(), dtype=np.int64)
 
 
+@pytest.mark.efficacy("planted")
 @BOTH
 @pytest.mark.parametrize("target", [0, 4])
 @pytest.mark.parametrize("seed", [0, 1])
@@ -68,6 +69,7 @@ def test_the_planted_class_is_found(
     assert null.p_value(evidence.statistic) < RATE
 
 
+@pytest.mark.efficacy("twin")
 @BOTH
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_the_clean_twin_is_not_flagged(

@@ -78,6 +78,7 @@ def seen(model: ImageClassifier, trusted: ArrayImages, seed: int) -> Evidence:
     return PlainChanges().inspect(subject, rng=np.random.default_rng(seed), progress=silent)
 
 
+@pytest.mark.efficacy(of=PlainChanges)
 @pytest.mark.parametrize("seed", [0, 1])
 def test_a_backdoor_that_roughness_wakes_is_heard(trusted: ArrayImages, seed: int) -> None:
     planted = seen(rough(planted=True), trusted, seed)

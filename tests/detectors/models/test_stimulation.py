@@ -128,6 +128,7 @@ SMALL = [
 ]
 
 
+@pytest.mark.efficacy
 @pytest.mark.parametrize("detector", SMALL, ids=["abs", "bti_dbf", "feature_re"])
 def test_the_planted_class_is_found_and_the_twin_is_not_flagged(
     detector: Abs | BtiDbf | FeatureRe, trusted: ArrayImages

@@ -53,6 +53,7 @@ def statistic(trusted: ArrayImages, seed: int, *, planted: bool) -> float:
     return seen.statistic
 
 
+@pytest.mark.efficacy(of=Untargeted)
 @pytest.mark.parametrize("seed", [0, 1])
 def test_all_to_all_is_cheap_towards_anywhere_only(trusted: ArrayImages, seed: int) -> None:
     planted = statistic(trusted, seed, planted=True)

@@ -25,6 +25,7 @@ def test_a_margin_by_hand() -> None:
     assert margin(logits, torch.tensor([1, 2])).tolist() == [2.0, -5.0]
 
 
+@pytest.mark.efficacy(of=MmBd)
 def test_mm_bd_points_to_the_planted_class_and_not_in_the_twin(make: Make) -> None:
     rng = np.random.default_rng
     detector = MmBd(steps=60, samples=4)
@@ -35,6 +36,7 @@ def test_mm_bd_points_to_the_planted_class_and_not_in_the_twin(make: Make) -> No
     assert detector.null(twin).p_value(twin.statistic) > 0.05
 
 
+@pytest.mark.efficacy(of=LinearWeights)
 def test_a_heavy_row_is_found_and_none_in_the_twin() -> None:
     model = network()
     detector = LinearWeights()
@@ -52,6 +54,7 @@ def test_a_heavy_row_is_found_and_none_in_the_twin() -> None:
     assert found.statistic == pytest.approx(by_hand)
 
 
+@pytest.mark.efficacy(of=ChannelLipschitz)
 def test_a_loud_channel_is_found_and_none_in_the_twin() -> None:
     model = network()
     detector = ChannelLipschitz()
