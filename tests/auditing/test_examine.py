@@ -13,6 +13,7 @@ from gifthorse.core.errors import DataError, ModelError, NotApplicableError
 from gifthorse.core.exhibits import BarsExhibit
 from gifthorse.core.registry import Spec
 from gifthorse.core.types import (
+    Cost,
     Evidence,
     Need,
     Null,
@@ -48,6 +49,7 @@ class Fake:
     paper: ClassVar[str] = "none"
     statistic: float = 0.0
     error: Exception | None = None
+    own: int = 0
 
     def inspect(
         self, subject: Subject, *, rng: np.random.Generator, progress: Progress
@@ -63,6 +65,7 @@ class Fake:
             statistic=self.statistic,
             suspects=np.array([1]),
             exhibits=(bars,),
+            own=Cost(forward_passes=self.own, backward_passes=2 * self.own),
         )
 
     def null(self, evidence: Evidence) -> Null:
@@ -106,6 +109,14 @@ def test_the_score_is_minus_log10_of_the_family_wise_p_value() -> None:
     result = run(Fake(statistic=0.99), Fake(statistic=0.5))
     assert result.score == pytest.approx(-math.log10(0.02), abs=1e-4)
     assert run(Fake(statistic=0.1), Fake(statistic=0.1)).score == 0.0
+
+
+def test_networks_that_a_detector_trained_for_itself_are_billed() -> None:
+    plan = Plan(detectors=(Fake(own=7), Fake()), false_alarm_rate=0.05, seed=0)
+    result = examine(Subject(), plan, progress=silent)
+    assert [finding.cost.forward_passes for finding in result.findings] == [7, 0]
+    assert (result.cost.forward_passes, result.cost.backward_passes) == (7, 14)
+    assert result.cost.seconds >= 0
 
 
 def test_a_failing_detector_is_recorded_and_never_looks_clear() -> None:

@@ -209,11 +209,12 @@ def _one(
             reason = f"{type(error).__name__}: {error}"
     if seen is None:
         return _without(spec, detector, verdict, reason, bill.cost), None, bill.cost
+    cost = bill.cost + seen.own
     try:
         null = _null(detector, seen, spec, plan)
     except NotApplicableError as error:
         reason = f"statistic {seen.statistic:.2f}, which cannot be judged: {error}"
-        return _without(spec, detector, Verdict.INCONCLUSIVE, reason, bill.cost), None, bill.cost
+        return _without(spec, detector, Verdict.INCONCLUSIVE, reason, cost), None, cost
     threshold, p_value = null.threshold(rate), null.p_value(seen.statistic)
     flagged = seen.statistic > threshold.value
     verdict = Verdict.FLAGGED if flagged else Verdict.CLEAR
@@ -231,9 +232,9 @@ def _one(
             false_alarm_rate=threshold.false_alarm_rate,
             origin=threshold.origin,
         ),
-        cost=cost_record(bill.cost),
+        cost=cost_record(cost),
     )
-    return finding, seen, bill.cost
+    return finding, seen, cost
 
 
 def _null(detector: Any, seen: Evidence, spec: SpecRecord, plan: Plan) -> Null:

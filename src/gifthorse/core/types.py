@@ -269,6 +269,8 @@ class Evidence:
         triggers: Triggers found by inversion, the most suspicious first; repairs can use them.
         notes: Facts a reader should know ("class 'bag' had 3 samples and was not examined").
         unfinished: Why the work ended early; such a subject may be flagged, but is never clear.
+        own: Passes of networks that the detector trained for itself. What the subject's model was
+            asked, and the time of all, is measured where it is examined.
     """
 
     unit: Unit
@@ -279,6 +281,7 @@ class Evidence:
     triggers: tuple[RecoveredTrigger, ...] = ()
     notes: tuple[str, ...] = ()
     unfinished: str = ""
+    own: Cost = field(default_factory=Cost)
 
     def __post_init__(self) -> None:
         if self.scores.ndim != 1 or not np.isfinite(self.scores).all():

@@ -136,6 +136,14 @@ def metered(*classifiers: Metered, deadline: Deadline | None = None) -> Iterator
         )
 
 
+def passes_of(*classifiers: Metered) -> Cost:
+    """All passes of networks since they were made: what a method trained for itself has cost."""
+    return Cost(
+        forward_passes=sum(c.meter.forward for c in classifiers),
+        backward_passes=sum(c.meter.backward for c in classifiers),
+    )
+
+
 def _peak_memory_mib() -> float:
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / (1024 * 1024 if sys.platform == "darwin" else 1024)

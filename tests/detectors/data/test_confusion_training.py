@@ -68,6 +68,16 @@ def test_poison_is_fitted_longest_and_clean_data_shows_nothing() -> None:
     assert SHORT.null(clean).p_value(clean.statistic) > 0.1
 
 
+def test_the_passes_of_its_networks_are_counted() -> None:
+    method = ConfusionTraining(epochs=2, confusion_steps=3, rounds=1, batch_size=8, width=4)
+    subject = Subject(suspect=BENCH.suspect, trusted=BENCH.trusted)
+    own = method.inspect(subject, rng=np.random.default_rng(0), progress=silent).own
+    trained, confused = 2 * len(BENCH.suspect), 3 * 2 * 8
+    assert own.backward_passes == trained + confused
+    # Its answers and its features for every sample.
+    assert own.forward_passes == trained + confused + 2 * len(BENCH.suspect)
+
+
 @pytest.mark.parametrize(
     ("option", "value"), [("epochs", 0), ("rounds", 9), ("weight", 1.0), ("width", 2)]
 )

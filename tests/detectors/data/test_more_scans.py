@@ -113,6 +113,7 @@ def test_sharp_marks_on_smooth_pictures_are_found_and_the_twin_is_clear() -> Non
     def p_value(x: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> tuple[float, float]:
         subject = Subject(suspect=images(x), trusted=trusted)
         found = detector.inspect(subject, rng=np.random.default_rng(0), progress=silent)
+        assert found.own.backward_passes == 8 * 2 * 160  # epochs, clean and marked, two thirds
         hit = float((found.suspects < 40).mean()) if len(found.suspects) else 0.0
         return detector.null(found).p_value(found.statistic), hit
 

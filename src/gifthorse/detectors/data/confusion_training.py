@@ -50,7 +50,7 @@ from gifthorse.detectors.data.scan_exhibits import samples_shown, score_histogra
 from gifthorse.metrics.outliers import MIN_UNITS, StudentisedNull, spread_for, standing_out
 from gifthorse.models.classifier import ImageClassifier
 from gifthorse.models.networks import small_network
-from gifthorse.models.passes import extract_features, predict_logits, to_tensor
+from gifthorse.models.passes import extract_features, passes_of, predict_logits, to_tensor
 from gifthorse.models.training import TrainingPlan, train
 
 _KEPT = (0.5, 0.2, 0.04, 0.02, 0.01)  # the authors' shares, one a round
@@ -111,7 +111,8 @@ class ConfusionTraining:
             DataError: Suspect and trusted pictures differ in shape or classes.
         """
         suspect, trusted = _checked(subject)
-        confused = self._confused(suspect, trusted, rng, progress)
+        networks = self._confused(suspect, trusted, rng, progress)
+        confused = networks[-1]
         logits = predict_logits(confused, suspect, progress=progress).astype(np.float64)
         fit = -functional.cross_entropy(
             torch.from_numpy(logits), torch.from_numpy(suspect.labels), reduction="none"
@@ -151,6 +152,7 @@ class ConfusionTraining:
                 f"{names[worst]}: {len(accused)} of {int((labels == worst).sum())} samples keep "
                 f"their label under confusion, likelihood ratio {np.exp(ratios[worst]):.2f}",
             ),
+            own=passes_of(*networks),
         )
 
     def null(self, evidence: Evidence) -> Null:
@@ -160,8 +162,8 @@ class ConfusionTraining:
 
     def _confused(
         self, suspect: ImageData, trusted: ImageData, rng: np.random.Generator, progress: Progress
-    ) -> ImageClassifier:
-        """The confused network of the last round."""
+    ) -> list[ImageClassifier]:
+        """Every network that was trained; the last is the confused one of the last round."""
         base = small_network(
             image_shape=suspect.image_shape,
             class_names=suspect.class_names,
@@ -170,7 +172,7 @@ class ConfusionTraining:
             name="the confused network",
         )
         kept = np.arange(len(suspect), dtype=np.int64)
-        confused = base
+        networks: list[ImageClassifier] = []
         for turn in range(self.rounds):
             plan = TrainingPlan(
                 epochs=self.epochs if turn == 0 else max(1, self.epochs // 2),
@@ -179,10 +181,11 @@ class ConfusionTraining:
             )
             base = train(base, subset(suspect, kept), plan, rng=rng, progress=progress)
             confused = self._confuse(base, subset(suspect, kept), trusted, rng)
+            networks += [base, confused]
             progress(turn + 1, self.rounds, "confusion training")
             if turn + 1 < self.rounds:
                 kept = best_fitted(sample_losses(confused, suspect), suspect.labels, _KEPT[turn])
-        return confused
+        return networks
 
     def _confuse(
         self,

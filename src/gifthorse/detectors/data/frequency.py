@@ -14,6 +14,7 @@ Decisions and deviations:
   at ``frr``), so smooth triggers that look like photographs are simply not found.
 """
 
+import dataclasses
 import math
 from dataclasses import dataclass
 from typing import ClassVar
@@ -39,7 +40,7 @@ from gifthorse.data.images import to_arrays
 from gifthorse.data.splits import split
 from gifthorse.detectors.inputs.calibrated import check_trusted, exact_null, judged
 from gifthorse.models.networks import small_network
-from gifthorse.models.passes import predict_logits
+from gifthorse.models.passes import passes_of, predict_logits
 from gifthorse.models.training import TrainingPlan, train
 
 _FEWEST = 60
@@ -114,7 +115,7 @@ class Frequency:
             logits = predict_logits(judge, Spectra.of(pictures, scale), progress=progress)
             return np.asarray(logits[:, 1].astype(np.float64) - logits[:, 0])
 
-        return judged(
+        found = judged(
             suspect,
             log_odds(suspect),
             log_odds(held),
@@ -123,6 +124,7 @@ class Frequency:
             value_name="log odds of a trigger",
             caption="What a network that knows made-up triggers says of the spectrum.",
         )
+        return dataclasses.replace(found, own=passes_of(judge))
 
     def null(self, evidence: Evidence) -> Null:  # noqa: ARG002 - the statistic is standardised
         """The statistic is −log10 of an exact p-value."""
