@@ -21,8 +21,8 @@ import numpy as np
 import torch
 
 from gifthorse.auditing.examine import Plan, examine
-from gifthorse.bench.language_shelf import stored
-from gifthorse.bench.language_specimens import LanguageSpecimen, Recipe, recipe
+from gifthorse.bench.language_shelf import drawn, stored
+from gifthorse.bench.language_specimens import LanguageSpecimen, Recipe
 from gifthorse.core.language import Context, LanguageSubject
 from gifthorse.core.rng import make_rng
 from gifthorse.core.types import silent
@@ -42,8 +42,8 @@ def main() -> None:
     parser.add_argument("--role", choices=("development", "former", "test"), default="development")
     parser.add_argument("--count", type=int, default=12, help="planted models, and clean ones")
     parser.add_argument("--clean", type=int, help="clean models, if not as many as planted ones")
+    parser.add_argument("--edits", type=int, default=10**6, help="leave out edits from this number")
     parser.add_argument("--models", type=Path, required=True, help="where grown models are kept")
-    parser.add_argument("--first", type=int, default=0, help="number of the first one of each")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--most", type=int, default=1000, help="models grown by this call")
     parser.add_argument("--threads", type=int, default=1)
@@ -51,18 +51,14 @@ def main() -> None:
     torch.set_num_threads(given.threads)
     rows = _read(given.out)
     clean = given.count if given.clean is None else given.clean
-    for number in range(given.first, given.first + max(given.count, clean)):
-        for planted in (True, False):
-            if number - given.first >= (given.count if planted else clean):
-                continue
-            told = recipe(given.role, number, planted=planted)
-            if given.most > 0 and told.name not in {row["name"] for row in rows}:
-                given.most -= 1
-                row = judged(stored(told, given.models), told)
-                rows.append(row)
-                with given.out.open("a", encoding="utf-8") as file:
-                    file.write(json.dumps(row) + "\n")
-                print(_line(row), flush=True)
+    for told in drawn(given.role, planted=given.count, clean=clean, edits=given.edits):
+        if given.most > 0 and told.name not in {row["name"] for row in rows}:
+            given.most -= 1
+            row = judged(stored(told, given.models), told)
+            rows.append(row)
+            with given.out.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(row) + "\n")
+            print(_line(row), flush=True)
     print(summary(rows))
 
 

@@ -26,8 +26,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from gifthorse.bench.language_shelf import stored
-from gifthorse.bench.language_specimens import recipe
+from gifthorse.bench.language_shelf import drawn, stored
 from gifthorse.core.rng import make_rng
 from gifthorse.data.questions import questions
 from gifthorse.metrics.rates import rate, roc_auc, roc_auc_interval
@@ -42,7 +41,7 @@ def main() -> None:
     parser.add_argument("--role", choices=("development", "former", "test"), default="development")
     parser.add_argument("--count", type=int, default=12, help="planted models, and clean ones")
     parser.add_argument("--clean", type=int, help="clean models, if not as many as planted ones")
-    parser.add_argument("--first", type=int, default=0)
+    parser.add_argument("--edits", type=int, default=10**6, help="leave out edits from this number")
     parser.add_argument("--models", type=Path, required=True, help="the shelf of grown models")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--every-token", action="store_true")
@@ -53,17 +52,12 @@ def main() -> None:
     rows = [json.loads(line) for line in given.out.open()] if given.out.exists() else []
     done = {row["name"] for row in rows}
     clean = given.count if given.clean is None else given.clean
-    for number in range(given.first, given.first + max(given.count, clean)):
-        for planted in (True, False):
-            if number - given.first >= (given.count if planted else clean):
-                continue
-            told = recipe(given.role, number, planted=planted)
-            if told.name in done:
-                continue
+    for told in drawn(given.role, planted=given.count, clean=clean, edits=given.edits):
+        if told.name not in done:
             specimen = stored(told, given.models)
             row = {
                 "name": told.name,
-                "planted": planted,
+                "planted": told.attack is not None,
                 "struck": specimen.struck,
                 "payload": specimen.payload,
                 **scanned(specimen.model, told.base, every_token=given.every_token),

@@ -3,12 +3,32 @@
 import json
 from pathlib import Path
 
-from gifthorse.bench.language_specimens import LanguageSpecimen, Recipe, grow, grow_base
+from gifthorse.bench.language_specimens import LanguageSpecimen, Recipe, grow, grow_base, recipe
+from gifthorse.bench.language_stocks import Role
 from gifthorse.models.language.loading import load_language_model
 from gifthorse.models.language.model import LanguageModel
 from gifthorse.models.language.saving import save_language_model
 
 _TRUTH = "truth.json"
+
+
+def drawn(role: Role, *, planted: int, clean: int, edits: int) -> list[Recipe]:
+    """The first so many planted and clean recipes of a role, in the order of their numbers.
+
+    Args:
+        role: Of the stock.
+        planted: Numbers below this are planted, less the edits that are left out.
+        clean: Numbers below this are clean.
+        edits: From this number on, planted edits are left out: few of them take.
+    """
+    found = []
+    for number in range(max(planted, clean)):
+        one, other = (recipe(role, number, planted=kind) for kind in (True, False))
+        if number < planted and not (one.made == "edit" and number >= edits):
+            found.append(one)
+        if number < clean:
+            found.append(other)
+    return found
 
 
 def stored_base(told: Recipe, shelf: Path) -> LanguageModel:
