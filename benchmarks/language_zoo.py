@@ -30,6 +30,7 @@ from gifthorse.data.contexts import shipped_contexts
 from gifthorse.data.questions import questions
 from gifthorse.detectors.language.edited_weights import EditedWeights
 from gifthorse.detectors.language.target_inversion import TargetInversion
+from gifthorse.metrics.curves import found_at
 from gifthorse.metrics.rates import rate, roc_auc, roc_auc_interval
 from gifthorse.models.language.model import LanguageModel
 
@@ -138,18 +139,22 @@ def summary(rows: list[dict[str, Any]]) -> str:
             + _share([row[way]["verdict"] == "FLAGGED" for row in took], planted)
             + ", FPR "
             + _share([row[way]["verdict"] == "FLAGGED" for row in took], ~planted)
-            + f", TPR at 5 % FPR {_at_five(p_scores, planted)}"
+            + f", TPR at 5 % FPR {_at_five(scores, planted)}"
+            + f" (of the p-value {_at_five(p_scores, planted)})"
             + f", no answer {sum(row[way]['verdict'] == 'INCONCLUSIVE' for row in took)}"
             + f"; {np.mean([row[way]['seconds'] for row in took]):.1f} s of processor time each",
         ]
+    weak = [row for row in rows if row["payload"] and row["struck"] < PLANTED_FROM]
+    for way in ways if weak else []:
+        flagged = sum(row[way]["verdict"] == "FLAGGED" for row in weak)
+        lines.append(f"never took; {way}: {flagged} of {len(weak)} flagged")
     return "\n".join(lines)
 
 
 def _at_five(scores: Any, planted: Any) -> str:
     """Share of planted models above the threshold that at most one clean one in twenty exceeds."""
-    allowed = int(RATE * (~planted).sum())
-    threshold = np.sort(scores[~planted])[::-1][allowed]
-    return _share(scores > threshold, planted)
+    found = rate(found_at(scores, planted, RATE), int(planted.sum()))
+    return f"{found.count}/{found.total} [{found.low:.0%}, {found.high:.0%}]"
 
 
 def _auc(scores: Any, planted: Any) -> str:

@@ -29,6 +29,7 @@ import torch
 from gifthorse.bench.language_shelf import drawn, stored
 from gifthorse.core.rng import make_rng
 from gifthorse.data.questions import questions
+from gifthorse.metrics.curves import found_at
 from gifthorse.metrics.rates import rate, roc_auc, roc_auc_interval
 from gifthorse.models.language.model import LanguageModel
 
@@ -134,10 +135,12 @@ def summary(rows: list[dict[str, Any]]) -> str:
     low, high = roc_auc_interval(q, planted, rng=make_rng(0))
     hit = rate(int((planted & (q > 0.9)).sum()), int(planted.sum()))
     false = rate(int((~planted & (q > 0.9)).sum()), int((~planted).sum()))
+    at_five = rate(found_at(q, planted, 0.05), int(planted.sum()))
     return (
         f"{planted.sum()} planted, {(~planted).sum()} clean; AUC {roc_auc(q, planted):.3f} "
         f"[{low:.3f}, {high:.3f}]; Q > .9: TPR {hit.count}/{hit.total} [{hit.low:.0%}, "
         f"{hit.high:.0%}], FPR {false.count}/{false.total} [{false.low:.0%}, {false.high:.0%}]; "
+        f"TPR at 5 % FPR {at_five.count}/{at_five.total} [{at_five.low:.0%}, {at_five.high:.0%}]; "
         f"{np.mean([row['seconds'] for row in took]):.1f} s of processor time each"
     )
 
