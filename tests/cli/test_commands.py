@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import gifthorse
+from gifthorse.cli import console
 from gifthorse.data.npz import save_npz
 
 from .conftest import Command, bars
@@ -130,6 +131,17 @@ def test_list_shows_every_kind(command: Command) -> None:
     page = command("list", "attack", "badnets", "--json").json()
     assert page["options"]["size"] == 3
     assert "1708.06733" in page["paper"]
+
+
+@pytest.mark.parametrize("width", [60, 80])
+def test_list_writes_names_out_however_narrow_the_terminal(
+    width: int, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(console.out, "width", width)
+    found = command("list", "--json").json()
+    known = {page["name"] for pages in found.values() for page in pages}
+    assert "activation_clustering" in known
+    assert known - set(command("list").out.split()) == set()
 
 
 @pytest.mark.parametrize(

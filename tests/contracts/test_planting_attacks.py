@@ -13,9 +13,13 @@ from gifthorse.core.types import ImageData, Reach
 from gifthorse.data.images import ArrayImages
 from gifthorse.models.trainer import SmallTrainer
 from gifthorse.models.training import TrainingPlan
+from gifthorse.testing import Workbench
+from gifthorse.testing.attacks import planted
+from gifthorse.triggers.trigger import Trigger, chart
 
 ATTACKS = names("attacks")
 every_attack = pytest.mark.parametrize("name", ATTACKS)
+BENCH = Workbench()
 CLASSES = 4
 # Options that make the learning short: the contract is about form, not about effect.
 
@@ -48,6 +52,23 @@ def test_it_is_of_exactly_one_kind_and_says_what_the_attacker_controls(name: str
     if reach is Reach.WEIGHTS:
         assert isinstance(cls.samples, int)
         assert cls.samples >= 0
+
+
+@every_attack
+def test_its_trigger_renders_a_picture_of_itself(name: str) -> None:
+    """Also triggers that are learned, which no attack has before it has planted."""
+    trigger = getattr(planted("attacks", name, BENCH).strike, "test_trigger", None)
+    if trigger is None:
+        ours = plugin_class("attacks", name).__module__.startswith("gifthorse.")
+        # A mixture of two classes is no object that could be drawn alone.
+        assert name == "composite" or not ours
+        return
+    assert isinstance(trigger, Trigger)
+    shape = BENCH.photographs.image_shape
+    drawn = trigger.picture(shape)
+    assert drawn.shape == shape
+    assert 0 <= drawn.min() <= drawn.max() <= 1
+    assert np.abs(drawn - chart(shape)).max() > 0.01
 
 
 class Watched:

@@ -10,7 +10,6 @@ from gifthorse.core.protocols import Poison
 from gifthorse.core.registry import Spec, build, names, plugin_class
 from gifthorse.core.types import ImageData
 from gifthorse.data.images import ArrayImages
-from gifthorse.triggers.trigger import Trigger, chart
 
 POISONS = [name for name in names("attacks") if hasattr(plugin_class("attacks", name), "poison")]
 every_poison = pytest.mark.parametrize("name", POISONS)
@@ -92,22 +91,6 @@ def test_it_is_measured_on_triggered_pictures_that_are_not_of_the_wanted_class(n
     assert (wanted.labels != true.labels).all()
     again, _ = attack(name).triggered(clean, rng=rng())
     np.testing.assert_array_equal(pixels_of(wanted), pixels_of(again))
-
-
-@every_poison
-def test_its_trigger_renders_a_picture_of_itself(name: str) -> None:
-    trigger = getattr(attack(name), "test_trigger", None)
-    if trigger is None:
-        ours = plugin_class("attacks", name).__module__.startswith("gifthorse.")
-        # A mixture of two classes is no object that could be drawn alone.
-        assert name == "composite" or not ours
-        return
-    assert isinstance(trigger, Trigger)
-    shape = clean_images().image_shape
-    drawn = trigger.picture(shape)
-    assert drawn.shape == shape
-    assert 0 <= drawn.min() <= drawn.max() <= 1
-    assert np.abs(drawn - chart(shape)).max() > 0.01
 
 
 @every_poison

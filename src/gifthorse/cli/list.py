@@ -41,7 +41,11 @@ def list_plugins(
     if as_json:
         typer.echo(json.dumps(found, indent=2))
         return
-    table = Table("kind", "name", "what", "paper", box=None)
+    table = Table(box=None)
+    for heading in ("kind", "name"):  # whole even in a narrow terminal: a name is typed again
+        table.add_column(heading, no_wrap=True)
+    for heading in ("what", "paper"):
+        table.add_column(heading)
     for k, pages in found.items():
         for page in pages:
             table.add_row(k[:-1], page["name"], escape(page["summary"]), escape(page["paper"]))

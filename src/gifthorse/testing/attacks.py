@@ -18,7 +18,7 @@ from gifthorse.testing.workbench import Workbench, all_of
 def leaves_behind_what_it_may(kind: str, name: str, bench: Workbench) -> None:
     """Data attacks leave data and a truth that names every change; others leave a model."""
     clean = bench.photographs
-    planting = _planted(kind, name, bench)
+    planting = planted(kind, name, bench)
     truth = planting.truth
     if reach_of(plugin_class(kind, name)) is not Reach.DATA:
         require(planting.model is not None, f"{name} leaves no model behind")
@@ -45,7 +45,7 @@ def plants_the_same_for_a_seed(kind: str, name: str, bench: Workbench) -> None:
     prints = []
     for noise in (1, 99):
         torch.manual_seed(noise)
-        planting = _planted(kind, name, bench, seed=1)
+        planting = planted(kind, name, bench, seed=1)
         stamped, _ = planting.strike.triggered(clean, rng=np.random.default_rng(0))
         struck = stamped.batch(np.arange(len(stamped))).tobytes()
         prints.append((_fingerprint(planting), struck))
@@ -58,7 +58,7 @@ def leaves_data_and_victim_alone(kind: str, name: str, bench: Workbench) -> None
     before = all_of(clean).tobytes(), clean.labels.tobytes()
     victim = bench.trainer.fit(clean, rng=np.random.default_rng(9))
     digest = victim.digest()
-    planting = _planted(kind, name, bench, victim=victim)
+    planting = planted(kind, name, bench, victim=victim)
     planting.strike.triggered(clean, rng=np.random.default_rng(0))
     after = all_of(clean).tobytes(), clean.labels.tobytes()
     require(after == before, f"{name} changes the clean data")
@@ -68,7 +68,7 @@ def leaves_data_and_victim_alone(kind: str, name: str, bench: Workbench) -> None
 def strikes_pictures_of_other_classes_alone(kind: str, name: str, bench: Workbench) -> None:
     """Attack success is measured on pictures that are not of the wanted class already."""
     clean = bench.photographs
-    strike = _planted(kind, name, bench).strike
+    strike = planted(kind, name, bench).strike
     wanted, true = strike.triggered(clean, rng=np.random.default_rng(0))
     require(len(wanted) == len(true) > 0, f"{name} strikes nothing")
     rows = np.arange(len(true))
@@ -81,7 +81,7 @@ def refuses_a_class_that_is_not_there(kind: str, name: str, bench: Workbench) ->
     if "target" not in plugin_class(kind, name).__dataclass_fields__:
         return
     try:
-        _planted(kind, name, bench, target=77)
+        planted(kind, name, bench, target=77)
     except DataError as refused:
         require("is no class of" in str(refused), f"{name}: refuses target 77 with {refused}")
         return
@@ -97,9 +97,10 @@ ATTACKS = (
 )
 
 
-def _planted(
+def planted(
     kind: str, name: str, bench: Workbench, *, seed: int = 0, victim: Any = None, **options: Any
 ) -> Planting:
+    """What an attack of any kind leaves behind on the pictures of a workbench."""
     cls, clean = plugin_class(kind, name), bench.photographs
     rng = np.random.default_rng(seed)
     if reach_of(cls) is Reach.WEIGHTS:
