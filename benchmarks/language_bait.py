@@ -180,7 +180,7 @@ def our_warm_up(
     model: LanguageModel, rows: Sequence[Sequence[int]], chosen: Sequence[int], scanner: Any
 ) -> tuple[list[Chain], Trees]:
     """BAIT's rule on the shared cache."""
-    trees = Trees.of(model, None, rows[: scanner.warmup_batch_size])
+    trees = Trees.of(model, None, rows[: scanner.warmup_batch_size], width=len(chosen))
     return _warm_up(trees, chosen, scanner.warmup_steps), trees
 
 
@@ -195,7 +195,7 @@ def our_finish(
     """The same candidates with the same beginnings on all prompts."""
     chains = [Chain(tokens=[chosen[i], *warmed[0][:, i].tolist()]) for i in few]
     return _finish(
-        Trees.of(model, None, rows), model.end_ids, chains, our_options(scanner),
+        Trees.of(model, None, rows, width=len(few)), model.end_ids, chains, our_options(scanner),
         Deadline(), Journal(), silent,
     )  # fmt: skip
 

@@ -122,7 +122,9 @@ def search(
     )
     promising = _promising(order, ranks, options, guided=base is not None)
     background = None if base else _background(light, prompts[0], order)
-    trees = Trees.of(light, ground, prompts[: options.warmup_prompts], background)
+    trees = Trees.of(
+        light, ground, prompts[: options.warmup_prompts], background, width=options.chunk
+    )
     chains: list[Chain] = []
     entered = 0
     warmup_end = deadline.part(0.4)
@@ -140,7 +142,7 @@ def search(
         progress(entered, len(promising), "warm-up")
     chains.sort(key=lambda c: c.order)
     finalists = _distinct(chains, options.finalists)
-    trees = Trees.of(model, base, prompts, background)
+    trees = Trees.of(model, base, prompts, background, width=len(finalists))
     finished = _finish(trees, model.end_ids, finalists, options, deadline, journal, progress)
     return Found(
         chains=finished,
@@ -181,7 +183,7 @@ def _candidates(
 
 def _first_logs(model: LanguageModel, prompts: Sequence[Sequence[int]]) -> Tensor:
     """Mean over prompts of ln p of the first token of an answer, (vocabulary of the tokenizer,)."""
-    rows = [SharedPrefix(model, prompt).first.log_softmax(-1) for prompt in prompts]
+    rows = [SharedPrefix(model, [prompt]).first[0].log_softmax(-1) for prompt in prompts]
     return torch.stack(rows).mean(0)[: len(model.tokenizer)]
 
 
@@ -189,8 +191,9 @@ def _background(model: LanguageModel, prompt: Sequence[int], order: Sequence[int
     """The mean of what follows first tokens of all kinds, (vocabulary,)."""
     picked = list(order[:: max(1, len(order) // _BACKGROUND)])
     tokens = torch.tensor(picked, device=model.device)
-    tree = SharedPrefix(model, prompt)
-    return tree.step(torch.arange(len(picked), device=model.device), tokens).softmax(-1).mean(0)
+    tree = SharedPrefix(model, [prompt])
+    after = tree.step(torch.arange(len(picked), device=model.device), tokens)[0]
+    return after.softmax(-1).mean(0)
 
 
 def _sweep(
