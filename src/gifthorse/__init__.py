@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from gifthorse.auditing.language import audit_language
     from gifthorse.auditing.repair import repair
     from gifthorse.auditing.repair_language import repair_language
+    from gifthorse.auditing.repair_texts import repair_texts
     from gifthorse.auditing.scan import scan
     from gifthorse.bench.plant import plant
     from gifthorse.data.sources import load as load_data
@@ -48,6 +49,7 @@ _PUBLIC = {
     "plant": "gifthorse.bench.plant",
     "repair": "gifthorse.auditing.repair",
     "repair_language": "gifthorse.auditing.repair_language",
+    "repair_texts": "gifthorse.auditing.repair_texts",
     "scan": "gifthorse.auditing.scan",
     "scan_files": "gifthorse.provenance.files.scan",
     "train_securely": "gifthorse.training.secure",
@@ -70,6 +72,7 @@ __all__ = [
     "plant",
     "repair",
     "repair_language",
+    "repair_texts",
     "scan",
     "scan_files",
     "train_securely",

@@ -15,6 +15,7 @@ from gifthorse.core.language_edits import LanguageEdit
 from gifthorse.core.language_repairs import LanguageRepair
 from gifthorse.core.protocols import Attack, Detector, Repair
 from gifthorse.core.registry import KINDS, build, names, parse_spec
+from gifthorse.core.text_repairs import TextRepair
 from gifthorse.core.texts import TextPoison
 
 PLUGINS = [(kind, name) for kind in KINDS for name in names(kind)]
@@ -30,6 +31,7 @@ PROTOCOLS: dict[str, Any] = {
     "language_detectors": Detector,
     "language_repairs": LanguageRepair,
     "text_detectors": Detector,
+    "text_repairs": TextRepair,
 }
 WRONG: dict[type, Any] = {int: 1.5, float: "much", str: 7, bool: "perhaps"}
 SOURCE = Path(gifthorse.__file__).parent

@@ -93,7 +93,7 @@ def mend(
             f"{spec.name} changed the model that it was given instead of a copy; the plugin is "
             "broken, open the model anew"
         )
-    outcome = _judge(before, after, held.labels, allowed_drop)
+    outcome = judged(before, after, held.labels, allowed_drop)
     seen = (
         f"the repair saw {len(tuning)} of {len(trusted)} trusted pictures; accuracy was measured "
         f"on the other {len(held)}"
@@ -124,7 +124,9 @@ def _check_needs(classifier: ImageClassifier, trusted: ImageData, repair: Repair
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Outcome:
+class Outcome:
+    """Whether a repair is kept, and why."""
+
     accepted: bool
     reason: str
     before: Rate
@@ -132,8 +134,15 @@ class _Outcome:
     notes: tuple[str, ...]
 
 
-def _judge(before: IntArray, after: IntArray, labels: IntArray, allowed_drop: float) -> _Outcome:
-    """Compare predictions on the same held-back pictures."""
+def judged(
+    before: IntArray,
+    after: IntArray,
+    labels: IntArray,
+    allowed_drop: float,
+    *,
+    things: str = "pictures",
+) -> Outcome:
+    """Compare predictions on the same held-back samples, which people call ``things``."""
     rates = agreement(before, labels), agreement(after, labels)
     total = len(labels)
     fell = rates[0].count - rates[1].count
@@ -141,20 +150,20 @@ def _judge(before: IntArray, after: IntArray, labels: IntArray, allowed_drop: fl
     lost = int(((before == labels) & (after != labels)).sum())
     gained = int(((before != labels) & (after == labels)).sum())
     notes = [
-        f"of {total} held-back pictures the repaired model gets {lost} wrong that were right, and "
+        f"of {total} held-back {things} the repaired model gets {lost} wrong that were right, and "
         f"{gained} right that were wrong"
     ]
     if allowed_drop * total < 1:
         notes.append(
-            f"one of {total} held-back pictures is {100 / total:.1f} points, more than the allowed "
-            f"{100 * allowed_drop:g}: no loss at all is accepted; give more trusted pictures"
+            f"one of {total} held-back {things} is {100 / total:.1f} points, more than the allowed "
+            f"{100 * allowed_drop:g}: no loss at all is accepted; give more trusted {things}"
         )
     verb = f"fell by {100 * fell / total:.1f} points" if fell > 0 else "did not fall"
     reason = (
-        f"accuracy on {total} held-back pictures {verb}, from {rates[0].value:.1%} to "
+        f"accuracy on {total} held-back {things} {verb}, from {rates[0].value:.1%} to "
         f"{rates[1].value:.1%}; allowed: {100 * allowed_drop:g} points"
     )
-    return _Outcome(
+    return Outcome(
         accepted=accepted, reason=reason, before=rates[0], after=rates[1], notes=tuple(notes)
     )
 

@@ -22,6 +22,7 @@ KINDS = (
     "language_detectors",
     "language_repairs",
     "text_detectors",
+    "text_repairs",
 )
 Scalar = bool | int | float | str | None
 

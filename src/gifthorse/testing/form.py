@@ -13,6 +13,7 @@ from gifthorse.core.language_edits import LanguageEdit
 from gifthorse.core.language_repairs import LanguageRepair
 from gifthorse.core.protocols import Attack, Detector, Repair
 from gifthorse.core.registry import Spec, build, parse_spec, plugin_class, spec_of
+from gifthorse.core.text_repairs import TextRepair
 from gifthorse.core.texts import TextPoison
 from gifthorse.core.types import Need, Unit
 from gifthorse.testing.rules import require
@@ -29,6 +30,7 @@ PROTOCOLS: dict[str, Any] = {
     "language_detectors": Detector,
     "language_repairs": LanguageRepair,
     "text_detectors": Detector,
+    "text_repairs": TextRepair,
 }
 _DECLARES = {
     "attacks": {"paper"},
@@ -42,6 +44,7 @@ _DECLARES = {
     "aggregators": {"paper", "needs"},
     "language_repairs": {"paper", "needs"},
     "text_detectors": {"paper", "needs", "unit"},
+    "text_repairs": {"paper", "needs"},
 }
 _WRONG: dict[type, Any] = {int: 1.5, float: "much", str: 7, bool: "perhaps"}
 _HOSTILE = (-1, 0, 10**400, -1e300, 1e300, float("nan"), float("inf"))

@@ -67,6 +67,40 @@ def load_text_classifier(
     )
 
 
+def load_text_base(source: str | Path, like: TextClassifier) -> TextClassifier:
+    """The model that a classifier was made from, as a classifier of the same shapes.
+
+    A pretrained encoder has no head, or one of another task: that of ``like`` is taken instead.
+
+    Raises:
+        ModelError: Missing or truncated, of another architecture or size, or with other tokens.
+    """
+    directory = model_directory(source)
+    config = read_json(directory / "config.json", "describes the model")
+    check_config(directory, config)
+    check_weights(directory)
+    if config.get("model_type") != like.module.config.model_type:
+        raise ModelError(
+            f"{directory} is a {config.get('model_type')} and {like.name} a "
+            f"{like.module.config.model_type}; the one was not made from the other"
+        )
+    tokens = directory / "tokenizer.json"
+    module, absent = _base_module(directory, like, read_vocabulary=tokens.is_file())
+    body = f"{module.base_model_prefix}."
+    wrong = [key for key in absent if key.startswith(body)]
+    if wrong:
+        raise ModelError(
+            f"{directory} is not the base of {like.name}: {len(wrong)} weights are missing or of "
+            f"another shape (first: {wrong[0]})"
+        )
+    ours = dict(like.module.named_parameters())
+    with torch.no_grad():
+        for key, weight in module.named_parameters():
+            if key in absent:
+                weight.copy_(ours[key])
+    return like.replaced(module, name=str(source))
+
+
 def save_text_classifier(classifier: TextClassifier, directory: Path) -> None:
     """Write a directory that plain transformers reads back; the files appear together.
 
@@ -136,3 +170,41 @@ def _build(directory: Path) -> tuple[Any, Any, tuple[str, ...]]:
     if sorted(names) != list(range(count)):
         raise ModelError(f"{directory}: id2label does not name the classes 0 … {count - 1}")
     return module, tokenizer, tuple(names[i] for i in range(count))
+
+
+def _base_module(
+    directory: Path, like: TextClassifier, *, read_vocabulary: bool
+) -> tuple[Any, set[str]]:
+    """The weights of a base in the shapes of ``like``, and the names of those it does not have."""
+    import transformers
+    from transformers import AutoModelForSequenceClassification, PreTrainedTokenizerFast
+
+    previous = transformers.logging.get_verbosity()
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    try:
+        known = None
+        if read_vocabulary:
+            tokenizer = PreTrainedTokenizerFast.from_pretrained(directory, local_files_only=True)
+            known = tokenizer.get_vocab()
+        module, info = AutoModelForSequenceClassification.from_pretrained(
+            directory,
+            config=like.module.config,
+            use_safetensors=True,
+            local_files_only=True,
+            trust_remote_code=False,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,
+            dtype=torch.float32,
+        )
+    # A hostile directory can make the constructors fail in any way there is.
+    except Exception as error:
+        raise ModelError(f"{directory} cannot be opened as a base: {one_line(error)}") from error
+    finally:
+        transformers.logging.set_verbosity(previous)
+    if known is not None and known != like.tokenizer.get_vocab():
+        raise ModelError(
+            f"{directory} has other tokens than {like.name}; the one was not made from the other"
+        )
+    mismatched = {key[0] if isinstance(key, tuple) else key for key in info["mismatched_keys"]}
+    return module, set(info["missing_keys"]) | mismatched

@@ -1,0 +1,1 @@
+"""Repairs of text classifiers, one file a method."""
