@@ -6,8 +6,8 @@ arXiv:1908.07125), found by the gradient in the embedding of each token and conf
 They are put into a part of the trusted texts, which keep their answers (see
 ``trigger_unlearning``). So it is adversarial training against universal words, as I-BAU (Zeng et
 al. 2022) is against universal perturbations of pictures: a trigger is among the strongest such
-words, and honest words that are too strong are made weaker as well. A habit of writing is no word,
-and is not unlearnt.
+words, and honest words that are too strong are made weaker as well, which costs clean accuracy. A
+habit of writing is reached only as far as single tokens make it up (a space before a stop).
 """
 
 from dataclasses import dataclass
@@ -56,8 +56,8 @@ class UniversalUnlearning:
     epochs: int = 10
     batch_size: int = 32
     learning_rate: float = 5e-4
-    longest: int = 3
-    share: float = 0.5
+    longest: int = 1
+    share: float = 0.3
     own: float = 0.5
 
     def __post_init__(self) -> None:
